@@ -56,7 +56,7 @@ func AppendString(b []byte, s string) []byte {
 	start := 0
 	for i := 0; i < len(s); {
 		c := s[i]
-		if c >= ' ' && c != '"' && c != '\\' && c < 0x7f {
+		if c >= ' ' && c != '"' && c != '\\' && c < 0x7f { // DEL is escaped too
 			i++
 			continue
 		}
@@ -96,8 +96,6 @@ func appendEscape(b []byte, c byte) []byte {
 		return append(b, `\b`...)
 	case '\f':
 		return append(b, `\f`...)
-	case 0x7f:
-		return append(b, c)
 	}
 	return appendUnit(b, uint16(c))
 }

@@ -22,7 +22,7 @@ func TestFloat(t *testing.T) {
 
 func TestAppendJSON(t *testing.T) {
 	for in, want := range map[string]string{
-		`{"a":1,"b":[1.50,true,null,"é日😀\u007f\u0001"],"a":2}`: `{"a": 2, "b": [1.5, true, null, "\u00e9\u65e5\ud83d\ude00` + "\x7f" + `\u0001"]}`,
+		`{"a":1,"b":[1.50,true,null,"é日😀\u007f\u0001"],"a":2}`: `{"a": 2, "b": [1.5, true, null, "\u00e9\u65e5\ud83d\ude00\u007f\u0001"]}`,
 		`[]`: `[]`, `{}`: `{}`, `1e400`: `Infinity`, `-0`: `0`, `123456789012345678901234567890`: `123456789012345678901234567890`,
 		`"/\/\"\\\n"`: `"//\"\\\n"`,
 	} {
