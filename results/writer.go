@@ -1,0 +1,372 @@
+package results
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// The files of a run folder that this package writes. Others add theirs beside them.
+const (
+	ManifestFile = "manifest.json"
+	RecordsName  = "records.jsonl.zst"
+	// MetricsBefore and MetricsAfter are the server's /metrics right before and right after the load.
+	MetricsBefore = "server-metrics-before.txt"
+	MetricsAfter  = "server-metrics-after.txt"
+)
+
+// SyncInterval is how much of a run a crash of the machine can cost: records are compressed,
+// written and synced at this interval. After the death of the process alone, what was recorded
+// longer ago than this is in the folder as well.
+const SyncInterval = time.Second
+
+const (
+	// segmentSize is how much JSON makes a segment before its interval is over.
+	segmentSize = 1 << 20
+	// pendingLimit is how much JSON waits in memory while the disk stalls; Record blocks beyond it.
+	pendingLimit = 256 << 20
+	// maxSegment bounds what a reader must hold. It is what the largest record may come to.
+	maxSegment = 512 << 20
+)
+
+// The records file is a sequence of zstd frames that `zstd -dc` reads. Before each frame of
+// records stands a skippable frame that says how long it is and how many lines it holds, so that a
+// reader can tell a whole segment from one that a crash cut short, and count without decompressing.
+const (
+	segmentMagic = 0x184D2A5B
+	headSize     = 8 + 12
+)
+
+// file is what the writer needs of *os.File; tests give it a disk that fills up.
+type file interface {
+	io.Writer
+	Sync() error
+	Truncate(size int64) error
+	Seek(offset int64, whence int) (int64, error)
+	Close() error
+}
+
+// A Writer puts a run into its folder. Record never waits for the disk, unless that stalls for very long.
+// All methods may be called from any goroutine.
+type Writer struct {
+	dir      string
+	file     file
+	zstd     *zstd.Encoder
+	sum      hash.Hash
+	finished chan struct{}
+	wake     chan struct{}
+	stop     chan struct{}
+
+	mu       sync.Mutex
+	room     *sync.Cond // pending has shrunk
+	manifest Manifest
+	pending  []byte // lines
+	recorded int    // records taken
+	failures int
+	written  int   // records in the file
+	size     int64 // of the file
+	err      error // the first one of the file
+	closed   bool
+}
+
+// Create makes the folder of a run and writes its manifest. A folder that holds a run already is
+// refused: results are never overwritten.
+func Create(dir string, m Manifest) (*Writer, error) {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, fmt.Errorf("run folder: %w", err)
+	}
+	path := filepath.Join(dir, RecordsName)
+	if _, err := os.Lstat(filepath.Join(dir, ManifestFile)); err == nil {
+		return nil, fmt.Errorf("%s holds a run already: choose another folder, or move that one away", dir)
+	}
+	// Creating the records file is what claims the folder, should two runs want it at once.
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if errors.Is(err, os.ErrExist) {
+		return nil, fmt.Errorf("%s holds a run already: choose another folder, or move that one away", dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("run folder: %w", err)
+	}
+	w, err := newWriter(dir, f, m)
+	if err != nil {
+		f.Close()
+		os.Remove(path)
+		return nil, err
+	}
+	return w, nil
+}
+
+func newWriter(dir string, f file, m Manifest) (*Writer, error) {
+	m.Version = ManifestVersion
+	if m.Created == 0 {
+		m.Created = Moment(time.Now().UnixNano())
+	}
+	if err := writeManifest(dir, m); err != nil {
+		return nil, err
+	}
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true))
+	if err != nil {
+		return nil, err
+	}
+	w := &Writer{
+		dir: dir, file: f, zstd: enc, sum: sha256.New(), manifest: m,
+		finished: make(chan struct{}), wake: make(chan struct{}, 1), stop: make(chan struct{}),
+	}
+	w.room = sync.NewCond(&w.mu)
+	go w.writeSegments()
+	return w, nil
+}
+
+// Dir is the folder.
+func (w *Writer) Dir() string { return w.dir }
+
+// Record takes one record. An error is the disk's: it is the same on every later call, and
+// records that came before it may be lost.
+func (w *Writer) Record(r *Record) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for len(w.pending) > pendingLimit && w.err == nil {
+		w.room.Wait()
+	}
+	if w.err != nil {
+		return w.err
+	}
+	if w.closed {
+		return fmt.Errorf("%s: the run was closed", w.dir)
+	}
+	before := len(w.pending)
+	w.pending = append(appendRecord(w.pending, r), '\n')
+	if n := len(w.pending) - before; n > maxSegment/2 {
+		w.pending = w.pending[:before]
+		return fmt.Errorf("%s: request %d comes to %d MB, more than a record can hold: run without keeping texts", w.dir, r.ID, n>>20)
+	}
+	w.recorded++
+	if !r.OK() {
+		w.failures++
+	}
+	if len(w.pending) >= segmentSize {
+		select {
+		case w.wake <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+// Update changes the manifest and writes it at once, so that a crash does not lose the change.
+func (w *Writer) Update(change func(*Manifest)) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change(&w.manifest)
+	w.manifest.Version = ManifestVersion
+	return writeManifest(w.dir, w.manifest)
+}
+
+// Manifest is a copy of the manifest as it stands.
+func (w *Writer) Manifest() Manifest {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.manifest
+}
+
+// Close writes what is left, the last line with its counts, and how the run ended. It returns
+// the first error of the whole file; the folder opens all the same.
+func (w *Writer) Close(outcome Outcome, reason string) error {
+	w.mu.Lock()
+	if w.closed {
+		w.mu.Unlock()
+		return fmt.Errorf("%s: the run was closed already", w.dir)
+	}
+	w.closed = true
+	w.mu.Unlock()
+	close(w.stop)
+	<-w.finished
+
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		_, w.err = w.flush(append(w.endLine(), '\n'), true)
+	}
+	w.manifest.Outcome, w.manifest.Reason = outcome, reason
+	if w.err != nil {
+		w.manifest.Outcome = Failed
+		w.manifest.Reason = joinReasons(w.err.Error(), reason)
+		w.manifest.Warnings = append(w.manifest.Warnings,
+			fmt.Sprintf("%d of %d records are in the file: %v", w.written, w.recorded, w.err))
+	} else {
+		w.manifest.Records = &RecordsFile{Count: w.recorded, Bytes: w.size, SHA256: hex.EncodeToString(w.sum.Sum(nil))}
+	}
+	err := w.err
+	if closeErr := w.file.Close(); err == nil && closeErr != nil {
+		err = closeErr
+	}
+	w.zstd.Close()
+	if manifestErr := writeManifest(w.dir, w.manifest); err == nil {
+		err = manifestErr
+	}
+	return err
+}
+
+func joinReasons(a, b string) string {
+	if b == "" {
+		return a
+	}
+	return a + "; " + b
+}
+
+// endLine is the last line of a run that was closed.
+func (w *Writer) endLine() []byte {
+	b := []byte(`{"end":{"records":`)
+	b = strconv.AppendInt(b, int64(w.recorded), 10)
+	b = append(b, `,"failed":`...)
+	b = strconv.AppendInt(b, int64(w.failures), 10)
+	return append(b, "}}"...)
+}
+
+// writeSegments is the goroutine that owns the file. Close ends it.
+func (w *Writer) writeSegments() {
+	defer close(w.finished)
+	tick := time.NewTicker(SyncInterval)
+	defer tick.Stop()
+	var batch []byte
+	unsynced := false
+	for {
+		var sync, last bool
+		select {
+		case <-w.wake:
+		case <-tick.C:
+			sync = true
+		case <-w.stop:
+			sync, last = true, true
+		}
+		w.mu.Lock()
+		batch, w.pending = w.pending, batch[:0]
+		failed := w.err != nil
+		w.room.Broadcast()
+		w.mu.Unlock()
+
+		if failed {
+			batch = batch[:0]
+		}
+		var written int
+		var err error
+		if len(batch) > 0 {
+			written, err = w.flush(batch, sync)
+			unsynced = !sync
+		} else if sync && unsynced {
+			err = w.file.Sync()
+			unsynced = false
+		}
+		w.mu.Lock()
+		w.written += written
+		if err != nil && w.err == nil {
+			w.err = fmt.Errorf("%s: %w", filepath.Join(w.dir, RecordsName), err)
+			w.room.Broadcast()
+		}
+		w.mu.Unlock()
+		if cap(batch) > 4*segmentSize {
+			batch = nil // a stall is over; give its memory back
+		}
+		if last {
+			return
+		}
+	}
+}
+
+// flush writes lines as segments and, if told, waits until the disk has them. It returns how many
+// lines the file took. Only the owner of the file calls it.
+func (w *Writer) flush(batch []byte, sync bool) (written int, err error) {
+	for len(batch) > 0 {
+		part, lines := cutLines(batch, maxSegment/2)
+		batch = batch[len(part):]
+		segment := w.encode(part, lines)
+		if _, err := w.file.Write(segment); err != nil {
+			// Half a segment must not stand in the file: take it off again, so that the folder opens clean.
+			if cutErr := w.file.Truncate(w.size); cutErr == nil {
+				_, _ = w.file.Seek(w.size, io.SeekStart)
+			}
+			return written, err
+		}
+		w.size += int64(len(segment))
+		w.sum.Write(segment)
+		written += lines
+	}
+	if sync {
+		err = w.file.Sync()
+	}
+	return written, err
+}
+
+// cutLines is the whole lines at the front of batch that come to at most limit, and one line at least.
+func cutLines(batch []byte, limit int) (part []byte, lines int) {
+	end := 0
+	for i, c := range batch {
+		if c != '\n' {
+			continue
+		}
+		if end > 0 && i+1 > limit {
+			break
+		}
+		end = i + 1
+		lines++
+	}
+	return batch[:end], lines
+}
+
+// encode makes the segment of lines: its head and its frame.
+func (w *Writer) encode(lines []byte, n int) []byte {
+	segment := make([]byte, headSize, headSize+len(lines)/4)
+	segment = w.zstd.EncodeAll(lines, segment)
+	binary.LittleEndian.PutUint32(segment[0:], segmentMagic)
+	binary.LittleEndian.PutUint32(segment[4:], headSize-8)
+	binary.LittleEndian.PutUint32(segment[8:], uint32(len(segment)-headSize))
+	binary.LittleEndian.PutUint32(segment[12:], uint32(len(lines)))
+	binary.LittleEndian.PutUint32(segment[16:], uint32(n))
+	return segment
+}
+
+func writeManifest(dir string, m Manifest) error {
+	b, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return fmt.Errorf("%s: %w", filepath.Join(dir, ManifestFile), err)
+	}
+	return WriteFile(filepath.Join(dir, ManifestFile), append(b, '\n'))
+}
+
+// WriteFile writes a whole file or nothing: under another name first, synced, then renamed.
+func WriteFile(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
