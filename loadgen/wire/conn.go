@@ -1,0 +1,134 @@
+package wire
+
+import (
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+// A Conn is a network connection that stamps what it reads and writes. Reading and writing cost no allocation.
+// It works under net/http and under TLS; find it again with From.
+//
+// With HTTP/2 many requests share a connection, and an Exchange would mix them up: measure over HTTP/1.1.
+type Conn struct {
+	inner    net.Conn
+	clock    *Clock
+	exchange atomic.Pointer[Exchange]
+	// ready is when the connection had been set up.
+	ready int64
+	// kernel holds what kernel stamps need; nil when the connection has none.
+	kernel *kernelConn
+}
+
+var _ net.Conn = (*Conn)(nil)
+
+// Wrap makes a Conn of any connection. Kernel stamps are asked for when it is TCP on a system that gives them.
+func Wrap(inner net.Conn, clock *Clock) *Conn {
+	c := &Conn{inner: inner, clock: clock}
+	c.kernel = newKernelConn(c)
+	c.ready = clock.Now()
+	return c
+}
+
+// From finds the Conn beneath conn: conn itself, or what lies under layers that have a NetConn method, as *tls.Conn has. It is nil when there is none.
+func From(conn net.Conn) *Conn {
+	for conn != nil {
+		if c, ok := conn.(*Conn); ok {
+			return c
+		}
+		layer, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nil
+		}
+		conn = layer.NetConn()
+	}
+	return nil
+}
+
+// Kind is the kind of stamps that reads of this connection get.
+func (c *Conn) Kind() Kind {
+	if c.kernel != nil {
+		return Kernel
+	}
+	return User
+}
+
+// Ready is when the connection had been set up: connected, and wrapped, before any TLS handshake.
+func (c *Conn) Ready() int64 { return c.ready }
+
+// Clock is the clock of the connection's stamps.
+func (c *Conn) Clock() *Clock { return c.clock }
+
+// NetConn is the connection beneath.
+func (c *Conn) NetConn() net.Conn { return c.inner }
+
+// Read reads what has come, as net.Conn does, and stamps it.
+func (c *Conn) Read(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	var r Read
+	var err error
+	if c.kernel != nil {
+		r, err = c.kernel.read(b)
+	} else {
+		r.Bytes, err = c.inner.Read(b)
+		r.User, r.Kind = c.clock.Now(), User
+		r.At = r.User
+	}
+	if x := c.exchange.Load(); x != nil {
+		if r.Bytes > 0 {
+			x.noteRead(c, r)
+		}
+		if err != nil && !isTimeout(err) {
+			x.noteClosed(c, c.clock.Now())
+		}
+	}
+	return r.Bytes, err
+}
+
+// Write writes all of b, as net.Conn does, and stamps when its last byte left.
+func (c *Conn) Write(b []byte) (int, error) {
+	x := c.exchange.Load()
+	if x != nil {
+		x.noteWriting(c, c.clock.Now())
+	}
+	if c.kernel != nil {
+		return c.kernel.write(b, x)
+	}
+	n, err := c.inner.Write(b)
+	if x != nil {
+		x.noteWrite(c, n, c.clock.Now())
+	}
+	return n, err
+}
+
+// collect fetches a send stamp that the kernel has made since the write.
+func (c *Conn) collect() {
+	if c.kernel != nil {
+		c.kernel.collect()
+	}
+}
+
+// Close closes the connection.
+func (c *Conn) Close() error { return c.inner.Close() }
+
+// LocalAddr is the client's address.
+func (c *Conn) LocalAddr() net.Addr { return c.inner.LocalAddr() }
+
+// RemoteAddr is the server's address.
+func (c *Conn) RemoteAddr() net.Addr { return c.inner.RemoteAddr() }
+
+// SetDeadline sets the time limit of reads and writes, as net.Conn does.
+func (c *Conn) SetDeadline(t time.Time) error { return c.inner.SetDeadline(t) }
+
+// SetReadDeadline sets the time limit of reads.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.inner.SetReadDeadline(t) }
+
+// SetWriteDeadline sets the time limit of writes.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.inner.SetWriteDeadline(t) }
+
+func isTimeout(err error) bool {
+	timeout, ok := err.(net.Error)
+	return ok && timeout.Timeout()
+}

@@ -1,0 +1,420 @@
+package wire
+
+import (
+	"encoding/binary"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// receiveStamps asks for a software stamp of each packet that comes. It can be set before connecting.
+	receiveStamps = unix.SOF_TIMESTAMPING_RX_SOFTWARE | unix.SOF_TIMESTAMPING_SOFTWARE
+	// sendStamps has send stamps reported without the packet and numbered by the position of their byte;
+	// which writes get one is said with each write. It needs a connected socket.
+	sendStamps = receiveStamps | unix.SOF_TIMESTAMPING_OPT_TSONLY | unix.SOF_TIMESTAMPING_OPT_ID
+	// fromWritten counts that position from the last byte written, not from the last one
+	// acknowledged; the two are the same on a fresh connection. Linux 6.2.
+	fromWritten = 1 << 16
+
+	originTimestamping = 4 // SO_EE_ORIGIN_TIMESTAMPING
+	stampSent          = 0 // SCM_TSTAMP_SND: handed to the network device
+)
+
+// stampsOn keeps one stamping socket open for the life of the process: the kernel starts to stamp packets some time after the first
+// socket asks for it, and the first request of a run must not be the one to wake it up.
+var stampsOn = sync.OnceFunc(func() {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return // then the first stamps are user-space ones, and say so
+	}
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW, receiveStamps) != nil {
+		unix.Close(fd)
+	}
+})
+
+// A kernelConn reads and writes a TCP socket with kernel stamps.
+type kernelConn struct {
+	conn *Conn
+	raw  syscall.RawConn
+
+	// What one read needs, under readMu. The functions are made once: a closure for each
+	// read would be an allocation for each token.
+	readMu   sync.Mutex
+	readFunc func(fd uintptr) bool
+	readMsg  unix.Msghdr
+	readVec  unix.Iovec
+	readCtl  [128]byte
+	readN    int
+	readErr  syscall.Errno
+	// asked is right before the latest recvmsg; empty is that of the latest one that found nothing, before
+	// which nothing can have been there to read.
+	asked, empty int64
+	// last is the stamp of the read before.
+	last       int64
+	outOfOrder uint32
+
+	writeMu   sync.Mutex
+	writeFunc func(fd uintptr) bool
+	writeMsg  unix.Msghdr
+	writeVec  unix.Iovec
+	writeCtl  [24]byte
+	writeLeft []byte
+	writeErr  syscall.Errno
+
+	// sends says that the kernel takes send stamps.
+	sends bool
+	// position is the number of bytes written since send stamps were turned on.
+	position uint32
+
+	// What the collection of send stamps needs, under sentMu.
+	sentMu   sync.Mutex
+	sentFunc func(fd uintptr)
+	sentMsg  unix.Msghdr
+	sentCtl  [256]byte
+	// awaited is the position of the byte whose stamp is awaited, for awaiting; waiting says that there is one.
+	awaited  uint32
+	awaiting *Exchange
+	waiting  atomic.Bool
+}
+
+func newKernelConn(c *Conn) *kernelConn {
+	tcp, ok := c.inner.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	stampsOn()
+	k := &kernelConn{conn: c, raw: raw}
+	var rxErr error
+	err = raw.Control(func(fd uintptr) {
+		for _, flags := range []int{sendStamps | fromWritten, sendStamps} {
+			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW, flags) == nil {
+				k.sends = true
+				return
+			}
+		}
+		rxErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW, receiveStamps)
+	})
+	if err != nil || rxErr != nil {
+		return nil
+	}
+	k.readFunc, k.writeFunc, k.sentFunc = k.readOnce, k.writeOnce, k.sentAll
+	k.readMsg.Iov, k.readMsg.Control = &k.readVec, &k.readCtl[0]
+	k.readMsg.SetIovlen(1)
+	k.writeMsg.Iov = &k.writeVec
+	k.writeMsg.SetIovlen(1)
+	if k.sends {
+		header := (*unix.Cmsghdr)(unsafe.Pointer(&k.writeCtl[0]))
+		header.Level, header.Type = unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW
+		header.SetLen(unix.CmsgLen(4))
+		binary.NativeEndian.PutUint32(k.writeCtl[unix.CmsgLen(0):], unix.SOF_TIMESTAMPING_TX_SOFTWARE)
+		k.writeMsg.Control = &k.writeCtl[0]
+		k.writeMsg.SetControllen(unix.CmsgSpace(4))
+	}
+	k.sentMsg.Control = &k.sentCtl[0]
+	return k
+}
+
+// readOnce tries to read without blocking; false asks to be called again when there is something to read.
+func (k *kernelConn) readOnce(fd uintptr) bool {
+	for {
+		k.asked = k.conn.clock.Now()
+		k.readMsg.SetControllen(len(k.readCtl))
+		n, _, errno := unix.Syscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&k.readMsg)), unix.MSG_DONTWAIT)
+		switch errno {
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN:
+			k.empty = k.asked
+			k.readErr = errno
+			return false
+		}
+		k.readN, k.readErr = int(n), errno
+		return true
+	}
+}
+
+func (k *kernelConn) read(b []byte) (Read, error) {
+	k.readMu.Lock()
+	defer k.readMu.Unlock()
+	k.readVec.Base = &b[0]
+	k.readVec.SetLen(len(b))
+	k.readN, k.readErr = 0, 0
+	err := k.raw.Read(k.readFunc)
+	if err != nil && isNotPollable(err) {
+		err = k.readUnpolled()
+	}
+	seen := k.conn.clock.pair()
+	k.readVec.Base = nil
+	if k.waiting.Load() {
+		k.collect()
+	}
+	if err != nil {
+		return Read{}, asRead(err)
+	}
+	if k.readErr != 0 {
+		return Read{}, k.opError("read", os.NewSyscallError("recvmsg", k.readErr))
+	}
+	if k.readN == 0 {
+		return Read{}, io.EOF
+	}
+	r := Read{At: seen, User: seen, Bytes: k.readN, Kind: User}
+	if wall, ok := receiveStamp(k.readCtl[:k.readMsg.Controllen]); ok {
+		if at, ok := k.conn.clock.fromWall(wall, seen); ok && !k.early(at) {
+			r.At, r.Kind = at, Kernel
+		}
+	}
+	k.last = r.At
+	return r, nil
+}
+
+// early says that a stamp lies before the bytes can have come. That happens when a segment was lost: what had come after it waits for it to be sent again, and
+// keeps its older stamp. A stamp a little before the latest look at the empty socket is usual, since the kernel stamps a
+// packet before it lies ready; so only a connection on which segments came out of order is doubted.
+func (k *kernelConn) early(at int64) bool {
+	if at >= k.empty && at >= k.last {
+		return false
+	}
+	changed := k.disordered()
+	x := k.conn.exchange.Load()
+	return changed || x != nil && x.isDisordered()
+}
+
+// disordered says that segments came out of order since it was asked last, and notes it in the exchange.
+func (k *kernelConn) disordered() bool {
+	info, err := k.tcpInfo()
+	if err != nil || info.Rcv_ooopack == atomic.LoadUint32(&k.outOfOrder) {
+		return false
+	}
+	atomic.StoreUint32(&k.outOfOrder, info.Rcv_ooopack)
+	if x := k.conn.exchange.Load(); x != nil {
+		x.noteDisorder(k.conn)
+	}
+	return true
+}
+
+func (c *Conn) disordered() bool { return c.kernel != nil && c.kernel.disordered() }
+
+// isNotPollable recognises the error with which the runtime refuses to wait for a descriptor whose only event was EPOLLERR. A send stamp raises that event, and it stands alone while
+// the send buffer is full.
+func isNotPollable(err error) bool {
+	op, ok := err.(*net.OpError)
+	return ok && op.Err.Error() == "not pollable"
+}
+
+// readUnpolled reads without the runtime's poller until that takes the descriptor again, which it does at its next event.
+func (k *kernelConn) readUnpolled() error {
+	for pause := 20 * time.Microsecond; ; pause = min(2*pause, time.Millisecond) {
+		k.collect()
+		done := false
+		if err := k.raw.Control(func(fd uintptr) { done = k.readOnce(fd) }); err != nil || done {
+			return err
+		}
+		time.Sleep(pause)
+		if err := k.raw.Read(k.readFunc); err == nil || !isNotPollable(err) {
+			return err
+		}
+	}
+}
+
+func (k *kernelConn) writeOnce(fd uintptr) bool {
+	for len(k.writeLeft) > 0 {
+		k.writeVec.Base = &k.writeLeft[0]
+		k.writeVec.SetLen(len(k.writeLeft))
+		n, _, errno := unix.Syscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&k.writeMsg)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		switch errno {
+		case 0:
+			k.writeLeft = k.writeLeft[n:]
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return false
+		default:
+			k.writeErr = errno
+			return true
+		}
+	}
+	return true
+}
+
+func (k *kernelConn) write(b []byte, x *Exchange) (int, error) {
+	k.writeMu.Lock()
+	defer k.writeMu.Unlock()
+	k.writeLeft, k.writeErr = b, 0
+	k.waiting.Store(false) // whatever is awaited is not the last byte any more
+	err := k.raw.Write(k.writeFunc)
+	after := k.conn.clock.Now()
+	n := len(b) - len(k.writeLeft)
+	k.writeLeft, k.writeVec.Base = nil, nil
+	k.position += uint32(n)
+	if x != nil {
+		x.noteWrite(k.conn, n, after)
+		if k.sends && n > 0 {
+			k.await(k.position-1, x)
+		}
+	}
+	switch {
+	case err != nil:
+		return n, asWrite(err)
+	case k.writeErr != 0:
+		return n, k.opError("write", os.NewSyscallError("sendmsg", k.writeErr))
+	}
+	return n, nil
+}
+
+// await collects the stamp of the byte at position. On a fast path it is there already: the send call
+// itself brought the packet to the device.
+func (k *kernelConn) await(position uint32, x *Exchange) {
+	k.sentMu.Lock()
+	k.awaited, k.awaiting = position, x
+	k.waiting.Store(true)
+	k.sentMu.Unlock()
+	k.collect()
+}
+
+func (k *kernelConn) collect() {
+	k.sentMu.Lock()
+	defer k.sentMu.Unlock()
+	if k.sends {
+		// A closed connection has no more stamps to give.
+		_ = k.raw.Control(k.sentFunc)
+	}
+}
+
+// sentAll reads all send stamps there are.
+func (k *kernelConn) sentAll(fd uintptr) {
+	for {
+		k.sentMsg.SetControllen(len(k.sentCtl))
+		_, _, errno := unix.Syscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&k.sentMsg)), unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
+		if errno == unix.EINTR {
+			continue
+		}
+		if errno != 0 {
+			return
+		}
+		wall, position, ok := sendStamp(k.sentCtl[:k.sentMsg.Controllen])
+		if !ok || !k.waiting.Load() || position != k.awaited {
+			continue
+		}
+		if at, ok := k.conn.clock.fromWall(wall, k.conn.clock.pair()); ok {
+			k.awaiting.noteSent(k.conn, at)
+		}
+		k.awaiting = nil
+		k.waiting.Store(false)
+	}
+}
+
+// receiveStamp finds the receive stamp among control messages: nanoseconds of the wall clock.
+func receiveStamp(control []byte) (int64, bool) {
+	for len(control) >= unix.SizeofCmsghdr {
+		header, data, rest := nextControl(control)
+		if header == nil {
+			break
+		}
+		if header.Level == unix.SOL_SOCKET && header.Type == unix.SO_TIMESTAMPING_NEW {
+			return stampOf(data)
+		}
+		control = rest
+	}
+	return 0, false
+}
+
+// sendStamp finds a send stamp and the position of its byte.
+func sendStamp(control []byte) (wall int64, position uint32, ok bool) {
+	var hasStamp, hasPosition bool
+	for len(control) >= unix.SizeofCmsghdr {
+		header, data, rest := nextControl(control)
+		if header == nil {
+			break
+		}
+		switch {
+		case header.Level == unix.SOL_SOCKET && header.Type == unix.SO_TIMESTAMPING_NEW:
+			wall, hasStamp = stampOf(data)
+		case header.Level == unix.SOL_IP && header.Type == unix.IP_RECVERR,
+			header.Level == unix.SOL_IPV6 && header.Type == unix.IPV6_RECVERR:
+			if len(data) < 16 { // struct sock_extended_err
+				break
+			}
+			if data[4] == originTimestamping && binary.NativeEndian.Uint32(data[8:]) == stampSent {
+				position, hasPosition = binary.NativeEndian.Uint32(data[12:]), true
+			}
+		}
+		control = rest
+	}
+	return wall, position, hasStamp && hasPosition
+}
+
+// nextControl takes the first control message off. The header is nil when it does not fit.
+func nextControl(control []byte) (header *unix.Cmsghdr, data, rest []byte) {
+	header = (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
+	length := int(header.Len)
+	if length < unix.CmsgLen(0) || length > len(control) {
+		return nil, nil, nil
+	}
+	data = control[unix.CmsgLen(0):length]
+	return header, data, control[min(unix.CmsgSpace(len(data)), len(control)):]
+}
+
+// stampOf reads the software stamp of a struct scm_timestamping64: two 64-bit numbers, seconds and nanoseconds.
+func stampOf(data []byte) (int64, bool) {
+	if len(data) < 16 {
+		return 0, false
+	}
+	sec, nsec := int64(binary.NativeEndian.Uint64(data)), int64(binary.NativeEndian.Uint64(data[8:]))
+	return sec*int64(time.Second) + nsec, sec != 0
+}
+
+func (k *kernelConn) tcpInfo() (info *unix.TCPInfo, err error) {
+	ctlErr := k.raw.Control(func(fd uintptr) {
+		info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	})
+	if ctlErr != nil {
+		return nil, ctlErr
+	}
+	return info, err
+}
+
+// Info is what the kernel knows about the connection. It is false when the connection is closed or no TCP.
+func (c *Conn) Info() (Info, bool) {
+	if c.kernel == nil {
+		return Info{}, false
+	}
+	t, err := c.kernel.tcpInfo()
+	if err != nil {
+		return Info{}, false
+	}
+	info := Info{
+		Retransmits: int(t.Total_retrans), OutOfOrder: int(t.Rcv_ooopack),
+		RTT: time.Duration(t.Rtt) * time.Microsecond, MinRTT: time.Duration(t.Min_rtt) * time.Microsecond,
+	}
+	err = c.kernel.raw.Control(func(fd uintptr) {
+		info.ReceiveQueue, _ = unix.IoctlGetInt(int(fd), unix.SIOCINQ)
+		info.SendQueue, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
+	})
+	return info, err == nil
+}
+
+func (k *kernelConn) opError(op string, err error) error {
+	return &net.OpError{Op: op, Net: "tcp", Source: k.conn.inner.LocalAddr(), Addr: k.conn.inner.RemoteAddr(), Err: err}
+}
+
+// asRead and asWrite word the errors of raw calls as those of a net.Conn.
+func asRead(err error) error  { return worded(err, "read") }
+func asWrite(err error) error { return worded(err, "write") }
+
+func worded(err error, op string) error {
+	if e, ok := err.(*net.OpError); ok {
+		e.Op = op
+	}
+	return err
+}

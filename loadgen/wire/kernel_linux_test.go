@@ -1,0 +1,4 @@
+package wire
+
+// kernelStamps says that this system stamps TCP.
+const kernelStamps = true
