@@ -1,0 +1,514 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"servebench/loadgen"
+	"servebench/loadgen/sse"
+	"servebench/loadgen/wire"
+	"servebench/results"
+)
+
+// Config says how a Client talks to its server.
+type Config struct {
+	// URL is the full address of requests.
+	URL string
+	// Kind is the backend.
+	Kind Kind
+	// Options go into every request.
+	Options Options
+	// Headers go with every request, in this order; a later one replaces an earlier one of the same name whatever
+	// its case. RequestID is the name of the header for request ids; empty is x-request-id.
+	Headers [][2]string
+	// Clock is the run's clock; required.
+	Clock *wire.Clock
+	// Timeout limits one request from its dispatch; 0 is none. ConnectTimeout limits the connection, 0 is ten seconds.
+	Timeout, ConnectTimeout time.Duration
+	// Insecure leaves TLS certificates unchecked.
+	Insecure bool
+	// Sources are local addresses to connect from, in turn. Socket is the path of a Unix socket.
+	Sources []netip.Addr
+	Socket  string
+	// KeepTexts keeps the generated texts in the replies.
+	KeepTexts bool
+	// Count counts the tokens of a text where the server sends no usage; nil when nothing can.
+	Count func(text string) (int, error)
+	// Compat reads streams with the rules, and the weaknesses, of vLLM's Python client.
+	Compat bool
+	// Proxy chooses a proxy for a request; nil takes the environment's.
+	Proxy func(*http.Request) (*url.URL, error)
+}
+
+// A Client sends requests to one server and times them. It is safe for concurrent use; it is a loadgen.Sender.
+type Client struct {
+	cfg       Config
+	transport *http.Transport
+	header    http.Header
+	url       *url.URL
+}
+
+// idleFor is how long an unused connection is kept. It is shorter than the 5 s of the usual server (uvicorn), so that
+// a connection is not taken up in the moment that the server closes it.
+const idleFor = 4 * time.Second
+
+// New makes a client. The error names what is wrong with the configuration.
+func New(cfg Config) (*Client, error) {
+	u, err := url.Parse(cfg.URL)
+	if err != nil {
+		return nil, fmt.Errorf("server address: %w", err)
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, fmt.Errorf("server address %q: want http://host:port or https://host:port", cfg.URL)
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = 10 * time.Second
+	}
+	dialer := &wire.Dialer{Clock: cfg.Clock, Sources: cfg.Sources, Socket: cfg.Socket, Timeout: cfg.ConnectTimeout}
+	proxy := cfg.Proxy
+	if proxy == nil {
+		proxy = http.ProxyFromEnvironment
+	}
+	c := &Client{cfg: cfg, url: u, header: http.Header{}, transport: &http.Transport{
+		DialContext: dialer.DialContext,
+		Proxy:       proxy,
+		// One connection a request in flight, as many as it takes: a pool's limit would be a queue that nobody records.
+		MaxIdleConns: 0, MaxIdleConnsPerHost: 1 << 20, IdleConnTimeout: idleFor,
+		DisableCompression: true,
+		TLSClientConfig:    &tls.Config{InsecureSkipVerify: cfg.Insecure},
+		// HTTP/1.1: with h2 the streams share a connection and its stamps.
+		TLSNextProto:        map[string]func(string, *tls.Conn) http.RoundTripper{},
+		TLSHandshakeTimeout: cfg.ConnectTimeout,
+	}}
+	c.set("Accept", "*/*")
+	if cfg.Compat {
+		c.set("Accept-Encoding", "gzip, deflate")
+	} else {
+		c.set("Accept-Encoding", "identity") // unpacking would stand between the socket and the clock
+	}
+	c.set("User-Agent", "servebench")
+	for _, h := range cfg.Headers {
+		c.set(h[0], h[1])
+	}
+	return c, nil
+}
+
+// set puts a header in its own spelling, in the place of any other spelling of it.
+func (c *Client) set(name, value string) { setHeader(c.header, name, value) }
+
+func setHeader(h http.Header, name, value string) {
+	for other := range h {
+		if strings.EqualFold(other, name) {
+			delete(h, other)
+		}
+	}
+	h[name] = []string{value}
+}
+
+// Close closes idle connections.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
+// Prepare words and encodes a request.
+func (c *Client) Prepare(r loadgen.Request) (loadgen.Call, error) {
+	body, err := c.cfg.Kind.Dialect.Body(r, &c.cfg.Options)
+	if err != nil {
+		return nil, err
+	}
+	header := maps.Clone(c.header)
+	if !hasHeader(header, "Content-Type") {
+		header["Content-Type"] = []string{body.ContentType}
+	}
+	if r.Sample.ID != "" {
+		setHeader(header, "x-request-id", r.Sample.ID)
+	}
+	return &call{client: c, body: body, header: header}, nil
+}
+
+func hasHeader(h http.Header, name string) bool {
+	for other := range h {
+		if strings.EqualFold(other, name) {
+			return true
+		}
+	}
+	return false
+}
+
+type call struct {
+	client *Client
+	body   Body
+	header http.Header
+}
+
+func (c *call) Size() int { return len(c.body.Bytes) }
+
+func (c *call) Sequences() int { return c.body.Sequences }
+
+// buffers are what streams are read into; a read of a busy connection brings a few kilobytes.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 16<<10); return &b }}
+
+// Send carries out the request. The stopwatch is the connection's: what this goroutine does late shows in the lags, never in
+// the latencies.
+func (c *call) Send(ctx context.Context) results.Reply {
+	reply := results.Reply{OutputTokens: -1}
+	if limit := c.client.cfg.Timeout; limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, errTimeout)
+		defer cancel()
+	}
+	var exchange wire.Exchange
+	// Only GotConn is asked for, so that the trace is one small object a request.
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		if conn := wire.From(info.Conn); conn != nil {
+			conn.Begin(&exchange)
+			if !info.Reused {
+				reply.Connected = results.Moment(conn.Ready())
+			}
+		}
+	}})
+	req := (&http.Request{
+		Method: http.MethodPost, URL: c.client.url, Host: c.client.url.Host, Header: c.header,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		// No GetBody: nothing is ever sent a second time in silence.
+		Body: io.NopCloser(bytes.NewReader(c.body.Bytes)), ContentLength: int64(len(c.body.Bytes)),
+	}).WithContext(ctx)
+	resp, err := c.client.transport.RoundTrip(req)
+	if err != nil {
+		reply.Failure = c.client.failure(ctx, err, results.FailConnect)
+		if exchange.FirstRead().Seq > 0 || exchange.Conn() != nil {
+			reply.Failure = c.client.failure(ctx, err, results.FailCut)
+		}
+		c.written(&reply, &exchange)
+		reply.Done = results.Moment(c.client.cfg.Clock.Now())
+		return reply
+	}
+	defer resp.Body.Close()
+	reply.Status = resp.StatusCode
+	reply.Headers = results.Moment(exchange.LastRead().At)
+	if encoding := resp.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		reply.Failure = &results.Failure{Class: results.FailStream, Message: "the server packed its reply (" + encoding +
+			") although it was asked not to: unpacking hides when tokens came; turn compression off, in a proxy perhaps"}
+		c.finish(&reply, &exchange)
+		return reply
+	}
+	switch {
+	case resp.StatusCode != http.StatusOK:
+		c.refused(ctx, resp, &reply)
+	case c.client.cfg.Kind.Pooling || c.client.cfg.Options.NoStream:
+		c.document(ctx, resp, &reply)
+	default:
+		c.stream(ctx, resp, &reply, &exchange)
+	}
+	c.finish(&reply, &exchange)
+	return reply
+}
+
+var errTimeout = errors.New("the request took longer than its limit")
+
+// finish takes the stamps that are sure only once the reply has ended.
+func (c *call) finish(reply *results.Reply, exchange *wire.Exchange) {
+	if closed := exchange.Closed(); reply.Failure != nil && closed != 0 {
+		reply.Done = results.Moment(closed)
+	} else if last := exchange.LastRead(); last.Seq > 0 {
+		reply.Done = results.Moment(last.At)
+	}
+	c.written(reply, exchange)
+}
+
+func (c *call) written(reply *results.Reply, exchange *wire.Exchange) {
+	w, ok := exchange.Written()
+	if !ok {
+		return
+	}
+	reply.WriteBegan = results.Moment(w.Began)
+	if !w.Busy && w.Count > 0 {
+		reply.Written = results.Moment(w.At)
+	}
+}
+
+// refused keeps what the server said of a status other than 200.
+func (c *call) refused(ctx context.Context, resp *http.Response, reply *results.Reply) {
+	const most = 64 << 10
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, most))
+	status := resp.Status
+	if c.client.cfg.Compat {
+		_, reason, _ := strings.Cut(status, " ")
+		reply.Failure = &results.Failure{Class: results.FailStatus, Message: reason}
+		return
+	}
+	if message := serverMessage(body); message != "" {
+		status += ": " + message
+	}
+	reply.Failure = &results.Failure{Class: results.FailStatus, Message: status}
+}
+
+// serverMessage finds the sentence in an error reply: OpenAI's {"error": {"message"}}, FastAPI's {"detail"}, or
+// the text itself.
+func serverMessage(body []byte) string {
+	body = bytes.TrimSpace(body)
+	if !json.Valid(body) || len(body) == 0 || body[0] != '{' {
+		return string(clip(body))
+	}
+	message := ""
+	_ = object(body, func(key, value []byte) error {
+		switch string(key) {
+		case "error", "detail", "message":
+			message = errorMessage(value)
+		}
+		return nil
+	})
+	if message == "" {
+		return string(clip(body))
+	}
+	return message
+}
+
+// document reads a reply that came as a whole.
+func (c *call) document(ctx context.Context, resp *http.Response, reply *results.Reply) {
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		reply.Failure = c.client.failure(ctx, err, results.FailCut)
+		return
+	}
+	var d Delta
+	if err := c.client.cfg.Kind.Dialect.Whole(body, resp.Header, &d); err != nil {
+		reply.Failure = &results.Failure{Class: results.FailStream, Message: err.Error()}
+		return
+	}
+	if d.Error != "" {
+		reply.Failure = &results.Failure{Class: results.FailServer, Message: d.Error}
+		return
+	}
+	reply.Usage, reply.EndMarked, reply.Finish = d.Usage, true, string(d.Finish)
+	if text := decodeText(d.Text); text != "" {
+		c.keep(reply, text)
+	}
+	if !d.Output {
+		reply.Failure = &results.Failure{Class: results.FailEmpty, Message: "the reply holds no output: " + string(clip(body))}
+	}
+}
+
+// stream reads an event stream. The only work between a read and its stamp is the read's own.
+func (c *call) stream(ctx context.Context, resp *http.Response, reply *results.Reply, exchange *wire.Exchange) {
+	buffer, _ := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	reader := newReader(c, reply)
+	var err error
+	for err == nil {
+		var n int
+		n, err = resp.Body.Read(*buffer)
+		if n > 0 {
+			if problem := reader.feed((*buffer)[:n], exchange.LastRead()); problem != nil {
+				reply.Failure = problem
+				reader.end(false)
+				return
+			}
+		}
+	}
+	if !errors.Is(err, io.EOF) {
+		reply.Failure = c.client.failure(ctx, err, results.FailCut)
+		reader.end(false)
+		return
+	}
+	reply.Failure = reader.end(true)
+}
+
+// keep takes the text, and counts it where the server sent no usage.
+func (c *call) keep(reply *results.Reply, text string) {
+	if c.client.cfg.KeepTexts {
+		reply.Text = text
+	}
+	if count := c.client.cfg.Count; count != nil && (reply.Usage == nil || reply.Usage.Completion == 0) {
+		if n, err := count(text); err == nil {
+			reply.OutputTokens = n
+		}
+	}
+}
+
+// failure words a transport error.
+func (c *Client) failure(ctx context.Context, err error, class string) *results.Failure {
+	switch {
+	case errors.Is(context.Cause(ctx), errTimeout):
+		return &results.Failure{Class: results.FailTimeout, Message: fmt.Sprintf("no complete reply within %v", c.cfg.Timeout)}
+	case ctx.Err() != nil:
+		return &results.Failure{Class: results.FailCancelled, Message: "the run ended before the reply did"}
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return &results.Failure{Class: results.FailConnect, Message: err.Error() + connectHint(err)}
+	}
+	if class == results.FailCut {
+		return &results.Failure{Class: class, Message: "the connection ended inside the reply: " + err.Error()}
+	}
+	return &results.Failure{Class: class, Message: err.Error()}
+}
+
+func connectHint(err error) string {
+	switch {
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return " (raise the limit of open files: ulimit -n)"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return " (out of local ports: add addresses with --source-address)"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return " (nothing listens there: is the server up, and the port right?)"
+	}
+	return ""
+}
+
+// A reader turns the bytes of one stream into chunks.
+type reader struct {
+	call   *call
+	reply  *results.Reply
+	stream Stream
+	framer framer
+
+	read    wire.Read // the read that the present bytes came with
+	events  int       // output events that this read has completed
+	seq     int       // the read before
+	running int       // completion tokens by the running usage
+	text    []byte    // answer text, still escaped
+	tmpl    template
+	problem *results.Failure
+	ended   bool
+}
+
+// A framer cuts bytes into the data of events.
+type framer interface {
+	feed(b []byte, emit func(data []byte)) error
+	end() error
+}
+
+type standardFramer struct{ parser sse.Parser }
+
+func (f *standardFramer) feed(b []byte, emit func([]byte)) error {
+	return f.parser.Feed(b, func(e sse.Event) { emit(e.Data) })
+}
+
+func (f *standardFramer) end() error { return f.parser.End() }
+
+func newReader(c *call, reply *results.Reply) *reader {
+	r := &reader{call: c, reply: reply, stream: c.client.cfg.Kind.Dialect.Stream(c.client.cfg.Compat)}
+	if c.client.cfg.Compat {
+		_, typed := r.stream.(*responseEvents)
+		r.framer = &vllmFramer{typed: typed}
+	} else {
+		r.framer = new(standardFramer)
+	}
+	return r
+}
+
+// feed takes the bytes of one read of the body, stamped by the connection's last read.
+func (r *reader) feed(b []byte, read wire.Read) *results.Failure {
+	if read.Seq != r.seq {
+		r.events = 0
+	}
+	r.seq, r.read = read.Seq, read
+	if err := r.framer.feed(b, r.event); err != nil && r.problem == nil {
+		r.problem = &results.Failure{Class: results.FailStream, Message: err.Error()}
+	}
+	return r.problem
+}
+
+// event takes the data of one event.
+func (r *reader) event(data []byte) {
+	if r.problem != nil {
+		return
+	}
+	if body, ok := r.tmpl.match(data); ok {
+		r.output(body, true, -1)
+		return
+	}
+	var d Delta
+	if err := r.stream.Event(data, &d); err != nil {
+		r.problem = &results.Failure{Class: results.FailStream, Message: err.Error()}
+		return
+	}
+	switch {
+	case d.Error != "":
+		r.problem = &results.Failure{Class: results.FailServer, Message: d.Error}
+		return
+	case d.End:
+		r.ended = true
+	}
+	if d.Usage != nil {
+		if d.Output && d.Tokens < 0 {
+			d.Tokens = max(0, d.Usage.Completion-r.running)
+		}
+		r.running = d.Usage.Completion
+		r.reply.Usage = d.Usage
+	}
+	if d.Queue != nil {
+		r.reply.ServerQueue = d.Queue
+	}
+	if d.TTFT != nil {
+		r.reply.ServerTTFT = d.TTFT
+	}
+	if len(d.Finish) > 0 {
+		r.reply.Finish = string(d.Finish)
+	}
+	if d.Output {
+		r.output(d.Text, d.Visible, d.Tokens)
+	}
+	if d.Plain {
+		r.tmpl.learn(data, d.Text)
+	}
+}
+
+func (r *reader) output(text []byte, visible bool, tokens int) {
+	r.reply.Chunks = append(r.reply.Chunks, results.Chunk{
+		At: results.Moment(r.read.At), Lag: r.read.Lag(), Tokens: tokens, Visible: visible && len(text) > 0, Shared: r.events > 0,
+	})
+	r.events++
+	r.text = append(r.text, text...)
+}
+
+// end judges the stream after its last byte; clean says that it ended as HTTP says it should.
+func (r *reader) end(clean bool) *results.Failure {
+	if text := decodeText(r.text); text != "" {
+		r.call.keep(r.reply, text)
+	}
+	r.reply.EndMarked = r.ended
+	if !clean {
+		return nil
+	}
+	if err := r.framer.end(); err != nil {
+		return &results.Failure{Class: results.FailCut, Message: err.Error()}
+	}
+	if why := r.stream.End(); why != "" {
+		return &results.Failure{Class: results.FailEmpty, Message: why}
+	}
+	if !r.ended && r.reply.Finish == "" && !r.call.client.cfg.Compat {
+		return &results.Failure{Class: results.FailTruncated, Message: "the stream ended without a finish reason or [DONE]"}
+	}
+	return nil
+}
+
+// decodeText turns the body of a JSON string, or several in a row, into text.
+func decodeText(body []byte) string {
+	if len(body) == 0 {
+		return ""
+	}
+	if bytes.IndexByte(body, '\\') < 0 {
+		return string(body)
+	}
+	var s string
+	quoted := append(append(append(make([]byte, 0, len(body)+2), '"'), body...), '"')
+	if json.Unmarshal(quoted, &s) != nil {
+		return string(body)
+	}
+	return s
+}
