@@ -1,0 +1,226 @@
+package tokenizer
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// A normalizer rewrites a piece before it is cut.
+type normalizer func(p piece) piece
+
+// rewrite is a normalizer that keeps the start of the text where it was.
+func rewrite(f func(string) string) normalizer {
+	return func(p piece) piece {
+		if text := f(p.text); text != p.text {
+			p.text = text
+			p.zero = min(p.zero, 0)
+		}
+		return p
+	}
+}
+
+// form is a Unicode normal form.
+func form(f norm.Form) normalizer {
+	return rewrite(func(text string) string { return inForm(f, text) })
+}
+
+// inForm is f.String for the library's Unicode.
+func inForm(f norm.Form, text string) string {
+	if f.IsNormalString(text) {
+		return text
+	}
+	var out strings.Builder
+	for {
+		i := strings.IndexFunc(text, func(r rune) bool { return r >= undecomposed[0] && inPairs(undecomposed, r) })
+		if i < 0 {
+			if out.Len() == 0 {
+				return f.String(text)
+			}
+			out.WriteString(f.String(text))
+			return out.String()
+		}
+		_, size := utf8.DecodeRuneInString(text[i:])
+		out.WriteString(f.String(text[:i]))
+		out.WriteString(text[i : i+size])
+		text = text[i+size:]
+	}
+}
+
+// strip removes space at the ends.
+func strip(left, right bool) normalizer {
+	return func(p piece) piece {
+		if left {
+			if rest := strings.TrimLeftFunc(p.text, isWhite); len(rest) < len(p.text) {
+				p = p.slice(len(p.text)-len(rest), len(p.text))
+			}
+		}
+		if right {
+			p.text = strings.TrimRightFunc(p.text, isWhite)
+		}
+		return p
+	}
+}
+
+// prepend puts text in front of anything but nothing.
+func prepend(text string) normalizer {
+	return func(p piece) piece {
+		if p.text == "" {
+			return p
+		}
+		return p.prepend(text)
+	}
+}
+
+// replace puts content for every match.
+func replace(find finder, content string) normalizer {
+	return func(p piece) piece {
+		if p.text == "" {
+			return p
+		}
+		list := find(p.text)
+		if p.zero >= 0 && len(list) > 0 && list[0].match && utf8.RuneCountInString(p.text[:list[0].to]) > 1 {
+			// The new characters are counted as the last of those they replace.
+			p.zero = -1
+		}
+		p.text = replaceAll(func(string) []stretch { return list }, p.text, content)
+		p.zero = min(p.zero, 0)
+		return p
+	}
+}
+
+// replaceLiteral is replace for a fixed string, which is what almost all files have.
+func replaceLiteral(pattern, content string) normalizer {
+	slow := replace(literal(pattern), content)
+	if pattern == "" {
+		return slow
+	}
+	single := utf8.RuneCountInString(pattern) == 1
+	return func(p piece) piece {
+		if !single && p.zero >= 0 && strings.HasPrefix(p.text, pattern) {
+			return slow(p)
+		}
+		if p.zero > 0 {
+			p.zero = len(strings.ReplaceAll(p.text[:p.zero], pattern, content))
+		}
+		p.text = strings.ReplaceAll(p.text, pattern, content)
+		return p
+	}
+}
+
+func lowercase(text string) string {
+	ascii := true
+	for i := range len(text) {
+		if text[i] >= utf8.RuneSelf {
+			ascii = false
+			break
+		}
+	}
+	if ascii {
+		return strings.ToLower(text)
+	}
+	var out strings.Builder
+	out.Grow(len(text) + 8)
+	for _, r := range text {
+		if r == 'İ' { // the one character whose small form is two
+			out.WriteString("i\u0307")
+			continue
+		}
+		out.WriteRune(lowerRune(r))
+	}
+	return out.String()
+}
+
+func lowerRune(r rune) rune {
+	if small, ok := newSmall[r]; ok {
+		return small
+	}
+	return unicode.ToLower(r)
+}
+
+func stripAccents(text string) string {
+	return strings.Map(func(r rune) rune {
+		if inPairs(combining, r) {
+			return -1
+		}
+		return r
+	}, text)
+}
+
+// nmt is SentencePiece's list of controls to drop and oddities to make spaces.
+func nmt(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 1 && r <= 8, r == 0x0B, r >= 0x0E && r <= 0x1F, r == 0x7F, r == 0x8F, r == 0x9F:
+			return -1
+		case r == 9, r == 0x0A, r == 0x0C, r == 0x0D, r == 0x1680, r >= 0x200B && r <= 0x200F,
+			r == 0x2028, r == 0x2029, r == 0x2581, r == 0xFEFF, r == 0xFFFD:
+			return ' '
+		}
+		return r
+	}, text)
+}
+
+// bertNormalizer is the text clean-up of BERT.
+type bertNormalizer struct {
+	cleanText, chinese, stripAccents, lowercase bool
+}
+
+func (b bertNormalizer) normalize(text string) string {
+	if b.cleanText {
+		text = strings.Map(func(r rune) rune {
+			switch {
+			case r == 0, r == 0xFFFD, inPairs(bertControl, r):
+				return -1
+			case inPairs(bertWhite, r):
+				return ' '
+			}
+			return r
+		}, text)
+	}
+	if b.chinese {
+		text = spaceChinese(text)
+	}
+	if b.stripAccents {
+		text = strings.Map(func(r rune) rune {
+			if inPairs(bertAccent, r) {
+				return -1
+			}
+			return r
+		}, inForm(norm.NFD, text))
+	}
+	if b.lowercase {
+		text = lowercase(text)
+	}
+	return text
+}
+
+func spaceChinese(text string) string {
+	var out strings.Builder
+	for i, r := range text {
+		if !isChinese(r) {
+			if out.Len() > 0 {
+				out.WriteRune(r)
+			}
+			continue
+		}
+		if out.Len() == 0 {
+			out.WriteString(text[:i])
+		}
+		out.WriteByte(' ')
+		out.WriteRune(r)
+		out.WriteByte(' ')
+	}
+	if out.Len() == 0 {
+		return text
+	}
+	return out.String()
+}
+
+func isChinese(r rune) bool {
+	return r >= 0x4E00 && r <= 0x9FFF || r >= 0x3400 && r <= 0x4DBF || r >= 0x20000 && r <= 0x2A6DF ||
+		r >= 0x2A700 && r <= 0x2B73F || r >= 0x2B740 && r <= 0x2B81F || r >= 0x2B920 && r <= 0x2CEAF ||
+		r >= 0xF900 && r <= 0xFAFF || r >= 0x2F800 && r <= 0x2FA1F
+}
