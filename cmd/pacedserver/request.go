@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// maxRequest is the largest request that is read, in bytes.
+const maxRequest = 64 << 20
+
+// A request is what the server reads of an HTTP request.
+type request struct {
+	method, path, id string
+	closes           bool // the client wants the connection closed
+	body             []byte
+}
+
+// parseRequest reads the first request in b and says how many bytes it took; 0 when it is not all there.
+func parseRequest(b []byte) (request, int, error) {
+	end := bytes.Index(b, []byte("\r\n\r\n"))
+	if end < 0 {
+		if len(b) > 1<<20 {
+			return request{}, 0, fmt.Errorf("no end of the headers within %d bytes", len(b))
+		}
+		return request{}, 0, nil
+	}
+	lines := strings.Split(string(b[:end]), "\r\n")
+	words := strings.Fields(lines[0])
+	if len(words) != 3 || !strings.HasPrefix(words[2], "HTTP/1.") {
+		return request{}, 0, fmt.Errorf("request line %q is not HTTP/1.1", lines[0])
+	}
+	path, _, _ := strings.Cut(words[1], "?")
+	r := request{method: words[0], path: path, closes: words[2] == "HTTP/1.0"}
+	length := 0
+	for _, line := range lines[1:] {
+		name, value, _ := strings.Cut(line, ":")
+		value = strings.TrimSpace(value)
+		switch strings.ToLower(name) {
+		case "content-length":
+			n, err := strconv.Atoi(value)
+			if err != nil || n < 0 || n > maxRequest {
+				return request{}, 0, fmt.Errorf("content-length %q is no length up to %d", value, maxRequest)
+			}
+			length = n
+		case "transfer-encoding":
+			return request{}, 0, fmt.Errorf("transfer-encoding %q is not supported: send a content-length", value)
+		case "x-request-id":
+			r.id = value
+		case "connection":
+			r.closes = r.closes || strings.EqualFold(value, "close")
+		}
+	}
+	start := end + len("\r\n\r\n")
+	if len(b) < start+length {
+		return request{}, 0, nil
+	}
+	r.body = b[start : start+length]
+	return r, start + length, nil
+}
+
+// A completion is what the server reads of a request's body.
+type completion struct {
+	MaxTokens     int  `json:"max_tokens"`
+	Stream        bool `json:"stream"`
+	StreamOptions struct {
+		IncludeUsage bool `json:"include_usage"`
+	} `json:"stream_options"`
+	Prompt json.RawMessage `json:"prompt"`
+}
+
+// promptTokens counts a prompt of token ids, and the words of a text.
+func promptTokens(prompt json.RawMessage) int {
+	if len(prompt) > 0 && prompt[0] == '[' {
+		return bytes.Count(prompt, []byte(",")) + 1
+	}
+	return len(bytes.Fields(prompt))
+}
+
+const streamHead = "HTTP/1.1 200 OK\r\n" +
+	"server: pacedserver\r\n" +
+	"content-type: text/event-stream; charset=utf-8\r\n" +
+	"transfer-encoding: chunked\r\n\r\n"
+
+// appendEvent adds one event in one chunk.
+func appendEvent(b []byte, data string) []byte {
+	b = strconv.AppendInt(b, int64(len("data: ")+len(data)+len("\n\n")), 16)
+	b = append(b, "\r\ndata: "...)
+	b = append(b, data...)
+	return append(b, "\n\n\r\n"...)
+}
+
+// appendTokens adds the event of a chunk of n tokens, the last ones of the stream if last.
+func appendTokens(b []byte, id, model string, n int, last bool) []byte {
+	finish := "null"
+	if last {
+		finish = `"length"`
+	}
+	return appendEvent(b, `{"id":"cmpl-`+id+`","object":"text_completion","created":1,"model":"`+model+
+		`","choices":[{"index":0,"text":"`+strings.Repeat(" token", n)+`","logprobs":null,"finish_reason":`+finish+
+		`,"stop_reason":null,"prompt_token_ids":null,"token_ids":null}]}`)
+}
+
+// appendEnd adds the end of a stream: the usage if it was asked for, the end mark and the last chunk.
+func appendEnd(b []byte, id, model string, usage bool, prompt, tokens int) []byte {
+	if usage {
+		b = appendEvent(b, fmt.Sprintf(`{"id":"cmpl-%s","object":"text_completion","created":1,"model":"%s","choices":[],`+
+			`"usage":{"prompt_tokens":%d,"total_tokens":%d,"completion_tokens":%d}}`, id, model, prompt, prompt+tokens, tokens))
+	}
+	b = appendEvent(b, "[DONE]")
+	return append(b, "0\r\n\r\n"...)
+}
+
+// reply is a whole answer that is no stream.
+func reply(status, kind string, body []byte) []byte {
+	head := fmt.Sprintf("HTTP/1.1 %s\r\nserver: pacedserver\r\ncontent-type: %s\r\ncontent-length: %d\r\n\r\n", status, kind, len(body))
+	return append([]byte(head), body...)
+}
+
+func refusal(status, message string, code int) []byte {
+	body, err := json.Marshal(map[string]any{"error": map[string]any{"message": message, "type": "BadRequestError", "param": nil, "code": code}})
+	if err != nil { // strings and a number always encode
+		panic(err)
+	}
+	return reply(status, "application/json", body)
+}
