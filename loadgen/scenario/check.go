@@ -1,0 +1,229 @@
+package scenario
+
+import (
+	"fmt"
+	"math"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"servebench/loadgen/api"
+	"servebench/results"
+)
+
+// A Fault is something wrong with a scenario, by the path of its field.
+type Fault struct{ Path, Message string }
+
+// Faults are all that is wrong with the scenario, as far as can be known before it runs.
+func (s *Scenario) Faults() []Fault {
+	var f faults
+	s.checkServer(&f)
+	if _, err := api.KindOf(s.backend()); err != nil {
+		f.add("backend", "%v", err)
+	}
+	if s.Seed < 0 || s.Seed > math.MaxUint32 {
+		f.add("seed", "%d is outside 0 to 4294967295", s.Seed)
+	}
+	if s.Name != "" && strings.ContainsAny(s.Name, "/\\ \t\n") {
+		f.add("name", "%q names a folder: no blanks and no slashes", s.Name)
+	}
+	s.checkDataset(&f)
+	if len(s.Stages) > 0 && s.Load != (Load{}) {
+		f.add("stages", "give load or stages, not both")
+	}
+	s.Load.check(&f, "load")
+	for i := range s.Stages {
+		stage := &s.Stages[i]
+		at := fmt.Sprintf("stages.%d", i)
+		stage.check(&f, at)
+		if stage.Requests == 0 && stage.Duration == 0 {
+			f.add(at, "a stage needs requests or a duration, or it never ends")
+		}
+		if stage.ProbeRate != 0 {
+			f.add(at+".probe_rate", "probes run beside the whole load: only load can have them")
+		}
+	}
+	s.checkProfile(&f)
+	for name, limit := range s.Objectives.Goodput {
+		if name != "ttft" && name != "tpot" && name != "e2el" {
+			f.add("objectives.goodput."+name, "goodput is bounded by ttft, tpot or e2el")
+		}
+		if limit <= 0 {
+			f.add("objectives.goodput."+name, "the bound must be above zero")
+		}
+	}
+	for i, name := range s.Report.Metrics {
+		if !slices.ContainsFunc(results.Metrics, func(m results.Metric) bool { return m.Name == name }) {
+			f.add(fmt.Sprintf("report.metrics.%d", i), "no metric %q: have %s", name, metricNames())
+		}
+	}
+	for i, p := range s.Report.Percentiles {
+		if p < 0 || p > 100 {
+			f.add(fmt.Sprintf("report.percentiles.%d", i), "%g is outside 0 to 100", p)
+		}
+	}
+	if c := s.Report.Compat; c != "" && c != "vllm" {
+		f.add("report.compat", "no tool %q to count as: have vllm", c)
+	}
+	if !slices.Contains([]string{"", "gaudi", "cuda", "cpu", "none"}, s.Sim.Profiler) {
+		f.add("sim.profiler", "no kind of trace %q: have gaudi, cuda, cpu, none", s.Sim.Profiler)
+	}
+	return f
+}
+
+type faults []Fault
+
+func (f *faults) add(path, format string, args ...any) {
+	*f = append(*f, Fault{path, fmt.Sprintf(format, args...)})
+}
+
+func metricNames() string {
+	var names []string
+	for _, m := range results.Metrics {
+		names = append(names, m.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+func (s *Scenario) checkServer(f *faults) {
+	if u := s.Server.URL; u != "" {
+		parsed, err := url.Parse(u)
+		switch {
+		case err != nil:
+			f.add("server.url", "%v", err)
+		case parsed.Scheme == "unix":
+		case parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "":
+			f.add("server.url", "%q is no address: write http://host:port", u)
+		}
+	}
+	if !slices.Contains([]string{"", "auto", "always", "never"}, s.Server.ProfilerFlag) {
+		f.add("server.profiler_flag", "%q is none of auto, always, never", s.Server.ProfilerFlag)
+	}
+	if !slices.Contains([]string{"", "assertion"}, s.Server.EndsBy) {
+		f.add("server.ends_by", "%q is unknown: have assertion", s.Server.EndsBy)
+	}
+	if _, err := regexp.Compile(s.Server.ReadyLog); err != nil {
+		f.add("server.ready_log", "%v", err)
+	}
+	for i, words := range s.Server.Before {
+		if len(words) == 0 {
+			f.add(fmt.Sprintf("server.before.%d", i), "the command is empty")
+		}
+	}
+	if s.Script != nil && len(s.Script.Command) == 0 {
+		f.add("script.command", "the script needs a command: python3 ${script} runs program")
+	}
+}
+
+func (s *Scenario) checkDataset(f *faults) {
+	d := &s.Dataset
+	length := func(path string, n *int, least int) {
+		if n != nil && *n < least {
+			f.add(path, "%d is below %d", *n, least)
+		}
+	}
+	length("dataset.input_len", d.InputLen, 0)
+	length("dataset.output_len", d.OutputLen, 1)
+	length("dataset.prefix_len", d.PrefixLen, 0)
+	for name, r := range map[string]float64{"input": d.RangeRatio.Input, "output": d.RangeRatio.Output} {
+		switch {
+		case r < 0 || r > 1 || r == 1 && !d.LegacyRangeRatio:
+			if r == 1 {
+				f.add("dataset.range_ratio", "%s", LegacyRatioHelp)
+			} else {
+				f.add("dataset.range_ratio", "%s ratio %g is outside 0 to 1", name, r)
+			}
+		}
+	}
+	if d.Prompt != "" && d.Name != "" && d.Name != "random" {
+		f.add("dataset.prompt", "a fixed prompt takes the place of dataset %s: leave one of them out", d.Name)
+	}
+}
+
+// LegacyRatioHelp explains the two meanings of a range ratio of 1.
+const LegacyRatioHelp = "1.0 meant exact lengths until vLLM 0.8.3 (lengths uniform in [ratio x len, len]); since then a ratio is the half-width of a window and must be below 1. " +
+	"For exact lengths write 0; for the old meaning set legacy_range_ratio: true"
+
+func (l *Load) check(f *faults, at string) {
+	if l.Requests < 0 {
+		f.add(at+".requests", "%d is negative", l.Requests)
+	}
+	if l.Concurrency < 0 {
+		f.add(at+".concurrency", "%d is negative", l.Concurrency)
+	}
+	if l.Rate != nil && *l.Rate <= 0 {
+		f.add(at+".rate", "%g is not above zero", float64(*l.Rate))
+	}
+	if l.Burstiness != nil && *l.Burstiness <= 0 {
+		f.add(at+".burstiness", "%g is not above zero", *l.Burstiness)
+	}
+	if !slices.Contains([]string{"", "poisson", "constant", "gamma"}, l.Arrival) {
+		f.add(at+".arrival", "no arrival process %q: have poisson, constant, gamma", l.Arrival)
+	}
+	if l.Arrival == "gamma" && l.Burstiness == nil {
+		f.add(at+".arrival", "gamma needs a burstiness")
+	}
+	if l.Arrival != "" && l.Arrival != "gamma" && l.Burstiness != nil {
+		f.add(at+".burstiness", "%s arrivals have none: leave it out, or write arrival: gamma", l.Arrival)
+	}
+	open := !l.Rate.Infinite() || l.Ramp != nil || l.Replay
+	if l.Ramp != nil {
+		if l.Rate != nil {
+			f.add(at+".rate", "a ramp sets the rate: leave rate out")
+		}
+		if l.Ramp.Shape != "linear" && l.Ramp.Shape != "exponential" {
+			f.add(at+".ramp.shape", "no shape %q: have linear, exponential", l.Ramp.Shape)
+		}
+		if l.Ramp.From < 0 || l.Ramp.To <= 0 {
+			f.add(at+".ramp", "rates must be above zero")
+		}
+		if l.Ramp.Shape == "exponential" && l.Ramp.From == 0 {
+			f.add(at+".ramp.from", "an exponential ramp cannot begin at zero")
+		}
+		if l.Requests == 0 {
+			f.add(at+".ramp", "a ramp is spread over a number of requests: give requests")
+		}
+	}
+	if open && l.Think != 0 {
+		f.add(at+".think", "think time belongs to a closed loop: leave out rate, ramp and replay, and give a concurrency")
+	}
+	if open && l.MaxRate != 0 {
+		f.add(at+".max_rate", "a ceiling belongs to a closed loop; an open loop has a rate")
+	}
+	if l.MaxRate < 0 || l.ProbeRate < 0 {
+		f.add(at, "rates must not be negative")
+	}
+	if !open && l.Duration != 0 && l.Concurrency == 0 {
+		f.add(at+".duration", "without a rate or a concurrency everything is sent at once: give one of them")
+	}
+}
+
+func (s *Scenario) checkProfile(f *faults) {
+	p := s.Profile
+	if p == nil {
+		return
+	}
+	if !slices.Contains([]string{"", "vllm", "sglang", "none"}, p.Kind) {
+		f.add("profile.kind", "no profiler %q: have vllm, sglang, none", p.Kind)
+	}
+	if p.From != 0 && p.OnceRunning != 0 {
+		f.add("profile.once_running", "the bracket starts after a time or once so many requests run: give one of from and once_running")
+	}
+	if (p.From != 0 || p.OnceRunning != 0) && p.For == 0 {
+		f.add("profile.for", "a bracket inside the load needs a length")
+	}
+	if p.Steps < 0 || p.Skip < 0 {
+		f.add("profile.steps", "steps must not be negative")
+	}
+	if p.Collect != "" && !strings.Contains(p.Collect, "${traces}") {
+		f.add("profile.collect", "the command must name ${traces}, the folder to bring the files to")
+	}
+}
+
+func (s *Scenario) backend() string {
+	if s.Backend == "" {
+		return "vllm"
+	}
+	return s.Backend
+}
