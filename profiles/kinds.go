@@ -32,9 +32,9 @@ func Kinds() []string { return slices.Sorted(maps.Keys(kinds)) }
 
 // New makes a profiler of a kind.
 func New(kind string, c Config) (Profiler, error) {
-	make, ok := kinds[kind]
+	profiler, ok := kinds[kind]
 	if !ok {
 		return nil, fmt.Errorf("no profiler %q: have %s", kind, strings.Join(Kinds(), ", "))
 	}
-	return make(c)
+	return profiler(c)
 }
