@@ -151,6 +151,37 @@ func (f flags) source(t *testing.T) (datasets.Source, error) {
 		s.PrefixLen = f.int(t, "random-prefix-len", 0)
 		s.BatchSize = f.int(t, "random-batch-size", 1)
 		s.InputRange, s.OutputRange, err = datasets.ParseRangeRatio(f.text("random-range-ratio", "0.0"))
+	case *datasets.RandomRerank:
+		s.InputLen = f.int(t, "random-input-len", s.InputLen)
+		s.BatchSize = f.int(t, "random-batch-size", 1)
+		s.NoReranker = f["no-reranker"] != ""
+		s.InputRange, _, err = datasets.ParseRangeRatio(f.text("random-range-ratio", "0.0"))
+	case *datasets.PrefixRepetition:
+		s.PrefixLen = f.int(t, "prefix-repetition-prefix-len", s.PrefixLen)
+		s.SuffixLen = f.int(t, "prefix-repetition-suffix-len", s.SuffixLen)
+		s.Prefixes = f.int(t, "prefix-repetition-num-prefixes", s.Prefixes)
+		s.OutputLen = f.int(t, "prefix-repetition-output-len", s.OutputLen)
+	case *datasets.ShareGPT:
+		s.Path, s.OutputLen = f["dataset-path"], f.optional(t, "sharegpt-output-len")
+	case *datasets.BurstGPT:
+		s.Path = f["dataset-path"]
+	case *datasets.TimedTrace:
+		s.Path = f["dataset-path"]
+		s.ChunkSize = f.int(t, "timed-trace-chunk-hash-size", s.ChunkSize)
+		s.Multiplier = f.float(t, "timed-trace-sec-multiplier", s.Multiplier)
+		s.TimestampKey = f.text("timed-trace-label-timestamp", s.TimestampKey)
+		s.InputKey = f.text("timed-trace-label-input-length", s.InputKey)
+		s.OutputKey = f.text("timed-trace-label-output-length", s.OutputKey)
+		s.HashesKey = f.text("timed-trace-label-hash-ids", s.HashesKey)
+	case *datasets.Custom:
+		s.Path, s.OutputLen = f["dataset-path"], f.int(t, "custom-output-len", s.OutputLen)
+	case *datasets.SpecBench:
+		s.Path, s.OutputLen = f["dataset-path"], f.int(t, "spec-bench-output-len", s.OutputLen)
+		s.Category = f["spec-bench-category"]
+	case *datasets.SpeedBench:
+		s.Path, s.OutputLen = f["dataset-path"], f.int(t, "speed-bench-output-len", s.OutputLen)
+		s.Category = f["speed-bench-category"]
+		s.Subset = f.text("speed-bench-dataset-subset", s.Subset)
 	default:
 		t.Fatalf("the tests do not know the flags of %s", name)
 	}
@@ -168,6 +199,15 @@ func (f flags) options(t *testing.T) datasets.Options {
 		Chat:         f["enable-multimodal-chat"] != "",
 		SkipTemplate: f["skip-chat-template"] != "",
 		Compat:       true,
+	}
+	if args, ok := f["chat-template-kwargs"]; ok {
+		var m map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(args), &m); err != nil {
+			t.Fatal(err)
+		}
+		for key, value := range m {
+			o.TemplateArgs = append(o.TemplateArgs, datasets.Member{Key: key, Value: value})
+		}
 	}
 	if f["skip-tokenizer-init"] == "" {
 		tok, err := tokenizer.Load(filepath.Join(goldenRoot(), f["tokenizer"]))
@@ -369,7 +409,24 @@ func checkOffsets(t *testing.T, c goldenCase, f flags, set *datasets.Set) {
 // refusals are our words where vLLM refuses with those on the left.
 var refusals = map[string]string{
 	"--random-input-len is too small: with tokenizer special tokens 1 and i": "is too small: with 1 special tokens",
+	"If no output length is provided the custom dataset must contain an 'ou": `no "output_tokens": every row needs it`,
+	"text input must be of type `str` (single example), `list[str]` (batch ": "custom_odd.jsonl:1: the prompt is a number",
+	"Only JSONL format is supported for CustomDataset.":                      "sharegpt.json: the custom sources read JSON Lines only: give a .jsonl file",
+	"num_requests (2) must be greater than or equal to num_prefixes (3)":     "2 requests are fewer than 3 prefixes",
+	"Input length field 'input_length' not found in trace entry. Available ": `trace_labels.jsonl:1: no "input_length": have ts, in, out, h; label_input_length names the key`,
+	"timed_trace dataset passes pre-tokenized prompts (list[int]) and requi": "backend openai-chat does not send: use vllm or openai",
+	"Unsupported dataset path: someone/else. Huggingface dataset only suppo": "no dataset someone/else",
+	"dataset_path datasets/files/spec_bench.jsonl is not a directory. Pleas": "spec_bench.jsonl: not a folder: speed_bench wants the folder that holds qualitative.jsonl",
 	"When range_ratio is a dict it must contain 'input' and 'output' keys, ": "the object must have both keys, input and output",
 }
 
 func TestGoldenRandom(t *testing.T) { eachGolden(t, "random.jsonl", checkGolden) }
+
+func TestGoldenRandomRerank(t *testing.T)     { eachGolden(t, "random_rerank.jsonl", checkGolden) }
+func TestGoldenPrefixRepetition(t *testing.T) { eachGolden(t, "prefix_repetition.jsonl", checkGolden) }
+func TestGoldenShareGPT(t *testing.T)         { eachGolden(t, "sharegpt.jsonl", checkGolden) }
+func TestGoldenBurstGPT(t *testing.T)         { eachGolden(t, "burstgpt.jsonl", checkGolden) }
+func TestGoldenTimedTrace(t *testing.T)       { eachGolden(t, "timed_trace.jsonl", checkGolden) }
+func TestGoldenCustom(t *testing.T)           { eachGolden(t, "custom.jsonl", checkGolden) }
+func TestGoldenSpecBench(t *testing.T)        { eachGolden(t, "spec_bench.jsonl", checkGolden) }
+func TestGoldenSpeedBench(t *testing.T)       { eachGolden(t, "speed_bench.jsonl", checkGolden) }

@@ -1,6 +1,7 @@
 package datasets
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"reflect"
@@ -10,11 +11,26 @@ import (
 
 // kinds lists the sources, each with its usual configuration.
 var kinds = map[string]func() Source{
-	"random": func() Source { return &Random{InputLen: 1024, OutputLen: 128, BatchSize: 1} },
+	"random":        func() Source { return &Random{InputLen: 1024, OutputLen: 128, BatchSize: 1} },
+	"random-rerank": func() Source { return &RandomRerank{InputLen: 1024, BatchSize: 1} },
+	"prefix_repetition": func() Source {
+		return &PrefixRepetition{PrefixLen: 256, SuffixLen: 256, Prefixes: 10, OutputLen: 128}
+	},
+	"sharegpt": func() Source { return &ShareGPT{} },
+	"burstgpt": func() Source { return &BurstGPT{} },
+	"timed_trace": func() Source {
+		return &TimedTrace{
+			ChunkSize: 16, Multiplier: 1,
+			TimestampKey: "timestamp", InputKey: "input_length", OutputKey: "output_length", HashesKey: "hash_ids",
+		}
+	},
+	"custom":      func() Source { return &Custom{OutputLen: 256} },
+	"spec_bench":  func() Source { return &SpecBench{OutputLen: 256} },
+	"speed_bench": func() Source { return &SpeedBench{Subset: "qualitative", OutputLen: 4096} },
 }
 
 // Kinds lists the names of the sources.
-func Kinds() []string { return slices.Sorted(maps.Keys(kinds)) }
+func Kinds() []string { return sortedKeys(kinds) }
 
 // New is the usual configuration of a source, to be changed and loaded.
 func New(name string) (Source, error) {
@@ -34,3 +50,5 @@ func nameOf(src Source) string {
 	}
 	return fmt.Sprintf("%T", src)
 }
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
