@@ -56,6 +56,10 @@ type Metric struct {
 	Based bool
 	// Client says that it measures the client, not the server.
 	Client bool
+	// Failures says that failed requests count too; of every other metric they have none.
+	Failures bool
+	// PerEvent says that a request has as many values as its stream has events, or gaps between them.
+	PerEvent bool
 	// Append appends the values that r has to into: none when a moment is missing, several for a metric of gaps.
 	// It looks at the stamps only; whether a failed request counts is the caller's rule.
 	Append func(into []time.Duration, r *Record, b Basis) []time.Duration
@@ -84,7 +88,7 @@ var Metrics = []Metric{
 		Source: "vLLM 0.33 bench serve: tpot = (latency - ttft) / (output length - 1); GuideLLM's TPOT includes the first token",
 		Append: one(TPOT),
 	}, {
-		Name: "itl", Title: "Inter-token Latency", Label: "ITL", Unit: "ms",
+		Name: "itl", Title: "Inter-token Latency", Label: "ITL", Unit: "ms", PerEvent: true,
 		Doc:    "each gap between two events of one stream, all streams pooled; an event can hold several tokens",
 		Source: "vLLM 0.33 bench serve: itl",
 		Append: gaps,
@@ -129,7 +133,7 @@ var Metrics = []Metric{
 		Source: "servebench",
 		Append: one(func(r *Record, b Basis) (time.Duration, bool) { return r.Headers.Sub(r.Start(b)) }),
 	}, {
-		Name: "lateness", Title: "Schedule Lateness", Label: "Lateness", Unit: "ms", Client: true,
+		Name: "lateness", Title: "Schedule Lateness", Label: "Lateness", Unit: "ms", Client: true, Failures: true,
 		Doc:    "how long after its due time the pacer let the request go",
 		Source: "servebench",
 		Append: one(func(r *Record, _ Basis) (time.Duration, bool) { return r.Lateness() }),
@@ -144,7 +148,7 @@ var Metrics = []Metric{
 		Source: "servebench",
 		Append: one(func(r *Record, _ Basis) (time.Duration, bool) { return r.Written.Sub(r.WriteBegan) }),
 	}, {
-		Name: "read_lag", Title: "Kernel-to-user Lag", Label: "Read Lag", Unit: "ms", Client: true,
+		Name: "read_lag", Title: "Kernel-to-user Lag", Label: "Read Lag", Unit: "ms", Client: true, PerEvent: true,
 		Doc:    "how much later than the kernel the client itself saw an event; without kernel stamps it is zero by definition",
 		Source: "servebench",
 		Append: func(into []time.Duration, r *Record, _ Basis) []time.Duration {
