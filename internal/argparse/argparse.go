@@ -57,17 +57,19 @@ const (
 type Option struct {
 	// Flag is the full name, with dashes: --num-prompts.
 	Flag string
-	// Group is the title under which help lists it.
-	Group  string
-	Action Action
-	Type   Type
-	Nargs  Nargs
+	// Group is the title under which help lists it; Section, where it is set, is a finer one.
+	Group, Section string
+	Action         Action
+	Type           Type
+	Nargs          Nargs
 	// Default is the value when it is not given; nil is Python's None.
 	Default any
 	// Const is stored by an Optional option given without a word.
 	Const any
 	// Choices are the only values allowed, as typed; nil allows all.
 	Choices []string
+	// Aliases are other spellings of words, each with the word it means. The strict parser has none.
+	Aliases map[string]string
 	// Convert makes the value of a Custom option, and TypeName is what its error calls the type.
 	Convert  func(word string) (any, error)
 	TypeName string
@@ -98,6 +100,14 @@ func (o *Option) Names() []string {
 		return []string{"-h", "--help"}
 	}
 	return []string{o.Flag}
+}
+
+// title is where help lists the option.
+func (o *Option) title() string {
+	if o.Section != "" {
+		return o.Section
+	}
+	return o.Group
 }
 
 func (o *Option) label() string { return strings.Join(o.Names(), "/") }

@@ -45,7 +45,7 @@ func (r *parse) help(word string) string {
 	}
 	var found []*Option
 	for _, o := range r.options {
-		if slices.ContainsFunc(o.Names(), func(n string) bool { return strings.Contains(n, word) }) {
+		if strings.ToLower(o.Group) == word || slices.ContainsFunc(o.Names(), func(n string) bool { return strings.Contains(n, word) }) {
 			found = append(found, o)
 		}
 	}
@@ -63,8 +63,8 @@ func (r *parse) help(word string) string {
 func (r *parse) groups() []Group {
 	groups := append([]Group{{"general", "help and config file"}}, r.Groups...)
 	for _, o := range r.Options {
-		if !slices.ContainsFunc(groups, func(g Group) bool { return g.Title == o.Group }) {
-			groups = append(groups, Group{Title: o.Group})
+		if !slices.ContainsFunc(groups, func(g Group) bool { return g.Title == o.title() }) {
+			groups = append(groups, Group{Title: o.title()})
 		}
 	}
 	return groups
@@ -90,7 +90,7 @@ func (r *parse) writeGroup(out *strings.Builder, g Group) {
 	}
 	for _, o := range r.options {
 		general := o == &helpOption || o == &configOption
-		if o.Group == g.Title && !general || general && g.Title == "general" {
+		if o.title() == g.Title && !general || general && g.Title == "general" {
 			r.writeOption(out, o)
 		}
 	}

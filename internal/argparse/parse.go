@@ -350,6 +350,9 @@ func (p *Parser) convert(o *Option, words []string) (any, error) {
 }
 
 func (p *Parser) convertWord(o *Option, word string) (any, error) {
+	if meant, ok := o.Aliases[word]; ok && !p.Strict {
+		word = meant
+	}
 	var value any = word
 	var err error
 	switch o.Type {
