@@ -2,6 +2,7 @@ package wire
 
 import (
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -9,11 +10,17 @@ import (
 // A Conn is a network connection that stamps what it reads and writes. Reading and writing cost no allocation.
 // It works under net/http and under TLS; find it again with From.
 //
-// With HTTP/2 many requests share a connection, and an Exchange would mix them up: measure over HTTP/1.1.
+// With HTTP/2 many requests share a connection: then an Exchange gets the reads of others and misses its own. Ask the
+// Conn's own LastRead instead, which is late at most, or measure over HTTP/1.1.
 type Conn struct {
 	inner    net.Conn
 	clock    *Clock
 	exchange atomic.Pointer[Exchange]
+	// farewell says that what is written from now on belongs to no request.
+	farewell atomic.Bool
+
+	mu   sync.Mutex
+	last Read // its Seq counts the reads of the connection
 	// ready is when the connection had been set up.
 	ready int64
 	// kernel holds what kernel stamps need; nil when the connection has none.
@@ -76,20 +83,36 @@ func (c *Conn) Read(b []byte) (int, error) {
 		r.User, r.Kind = c.clock.Now(), User
 		r.At = r.User
 	}
-	if x := c.exchange.Load(); x != nil {
-		if r.Bytes > 0 {
+	x := c.exchange.Load()
+	if r.Bytes > 0 {
+		c.mu.Lock()
+		r.Seq = c.last.Seq + 1
+		c.last = r
+		c.mu.Unlock()
+		if x != nil {
 			x.noteRead(c, r)
 		}
-		if err != nil && !isTimeout(err) {
-			x.noteClosed(c, c.clock.Now())
-		}
+	}
+	if err != nil && x != nil && !isTimeout(err) {
+		x.noteClosed(c, c.clock.Now())
 	}
 	return r.Bytes, err
+}
+
+// LastRead is the latest read of the connection that returned bytes, whichever request they were for. Its Seq
+// counts from the beginning of the connection, a TLS handshake included.
+func (c *Conn) LastRead() Read {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
 }
 
 // Write writes all of b, as net.Conn does, and stamps when its last byte left.
 func (c *Conn) Write(b []byte) (int, error) {
 	x := c.exchange.Load()
+	if c.farewell.Load() {
+		x = nil
+	}
 	if x != nil {
 		x.noteWriting(c, c.clock.Now())
 	}
@@ -120,13 +143,20 @@ func (c *Conn) LocalAddr() net.Addr { return c.inner.LocalAddr() }
 func (c *Conn) RemoteAddr() net.Addr { return c.inner.RemoteAddr() }
 
 // SetDeadline sets the time limit of reads and writes, as net.Conn does.
-func (c *Conn) SetDeadline(t time.Time) error { return c.inner.SetDeadline(t) }
+func (c *Conn) SetDeadline(t time.Time) error {
+	c.farewell.Store(!t.IsZero())
+	return c.inner.SetDeadline(t)
+}
 
 // SetReadDeadline sets the time limit of reads.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.inner.SetReadDeadline(t) }
 
-// SetWriteDeadline sets the time limit of writes.
-func (c *Conn) SetWriteDeadline(t time.Time) error { return c.inner.SetWriteDeadline(t) }
+// SetWriteDeadline sets the time limit of writes. While there is one, writes count for no exchange: net/http sets none,
+// and crypto/tls sets one when it says goodbye, which must not pass for the end of the request.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	c.farewell.Store(!t.IsZero())
+	return c.inner.SetWriteDeadline(t)
+}
 
 func isTimeout(err error) bool {
 	timeout, ok := err.(net.Error)
