@@ -3,6 +3,7 @@ package datasets_test
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -175,6 +176,25 @@ func (f flags) source(t *testing.T) (datasets.Source, error) {
 		s.HashesKey = f.text("timed-trace-label-hash-ids", s.HashesKey)
 	case *datasets.Custom:
 		s.Path, s.OutputLen = f["dataset-path"], f.int(t, "custom-output-len", s.OutputLen)
+	case *datasets.CustomImage:
+		s.Path, s.OutputLen = f["dataset-path"], f.int(t, "custom-output-len", s.OutputLen)
+	case *datasets.RandomMM:
+		s.InputLen = f.int(t, "random-input-len", s.InputLen)
+		s.OutputLen = f.int(t, "random-output-len", s.OutputLen)
+		s.PrefixLen = f.int(t, "random-prefix-len", 0)
+		s.Items = f.int(t, "random-mm-base-items-per-request", s.Items)
+		s.ItemsRange = f.float(t, "random-mm-num-mm-items-range-ratio", 0)
+		if v, ok := f["random-mm-limit-mm-per-prompt"]; ok {
+			s.Limits = nil
+			if err := json.Unmarshal([]byte(v), &s.Limits); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if v, ok := f["random-mm-bucket-config"]; ok {
+			if s.Buckets, err = datasets.ParseBuckets(v); err != nil {
+				t.Fatal(err)
+			}
+		}
 	case *datasets.SpecBench:
 		s.Path, s.OutputLen = f["dataset-path"], f.int(t, "spec-bench-output-len", s.OutputLen)
 		s.Category = f["spec-bench-category"]
@@ -422,6 +442,7 @@ var refusals = map[string]string{
 
 func TestGoldenRandom(t *testing.T) { eachGolden(t, "random.jsonl", checkGolden) }
 
+func TestGoldenCustomImage(t *testing.T)      { eachGolden(t, "custom_image.jsonl", checkGolden) }
 func TestGoldenRandomRerank(t *testing.T)     { eachGolden(t, "random_rerank.jsonl", checkGolden) }
 func TestGoldenPrefixRepetition(t *testing.T) { eachGolden(t, "prefix_repetition.jsonl", checkGolden) }
 func TestGoldenShareGPT(t *testing.T)         { eachGolden(t, "sharegpt.jsonl", checkGolden) }
@@ -430,3 +451,30 @@ func TestGoldenTimedTrace(t *testing.T)       { eachGolden(t, "timed_trace.jsonl
 func TestGoldenCustom(t *testing.T)           { eachGolden(t, "custom.jsonl", checkGolden) }
 func TestGoldenSpecBench(t *testing.T)        { eachGolden(t, "spec_bench.jsonl", checkGolden) }
 func TestGoldenSpeedBench(t *testing.T)       { eachGolden(t, "speed_bench.jsonl", checkGolden) }
+
+func TestGoldenRandomMM(t *testing.T) {
+	eachGolden(t, "random_mm.jsonl", func(t *testing.T, c goldenCase) {
+		checkGolden(t, c)
+		f := parseFlags(t, c.Argv)
+		src, err := f.source(t)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []goldenItem
+		src.(*datasets.RandomMM).OnPixels(func(b datasets.Bucket, rgb []byte) {
+			item := goldenItem{Kind: "image", Height: b.Height, Width: b.Width, SHA256: fmt.Sprintf("%x", sha256.Sum256(rgb))}
+			if b.Frames > 1 {
+				item.Kind, item.Frames = "video", b.Frames
+			}
+			got = append(got, item)
+		})
+		o := f.options(t)
+		o.Workers = 1
+		if _, err := datasets.Load(src, o); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, c.Media) {
+			t.Errorf("pixels\ngot  %v\nwant %v", got, c.Media)
+		}
+	})
+}

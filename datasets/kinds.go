@@ -24,9 +24,18 @@ var kinds = map[string]func() Source{
 			TimestampKey: "timestamp", InputKey: "input_length", OutputKey: "output_length", HashesKey: "hash_ids",
 		}
 	},
-	"custom":      func() Source { return &Custom{OutputLen: 256} },
-	"spec_bench":  func() Source { return &SpecBench{OutputLen: 256} },
-	"speed_bench": func() Source { return &SpeedBench{Subset: "qualitative", OutputLen: 4096} },
+	"random-mm": func() Source {
+		return &RandomMM{
+			InputLen: 1024, OutputLen: 128, Items: 1,
+			Limits:  map[string]int{"image": 255, "video": 1},
+			Buckets: []Bucket{{256, 256, 1, 0.5}, {720, 1280, 1, 0.5}, {720, 1280, 16, 0}},
+		}
+	},
+	"custom_image": func() Source { return &CustomImage{OutputLen: 256} },
+	"custom_audio": func() Source { return &CustomAudio{OutputLen: 256} },
+	"custom":       func() Source { return &Custom{OutputLen: 256} },
+	"spec_bench":   func() Source { return &SpecBench{OutputLen: 256} },
+	"speed_bench":  func() Source { return &SpeedBench{Subset: "qualitative", OutputLen: 4096} },
 }
 
 // Kinds lists the names of the sources.

@@ -181,3 +181,41 @@ func (g *Generator) Permutation(n int) []int {
 	g.Shuffle(n, func(i, j int) { p[i], p[j] = p[j], p[i] })
 	return p
 }
+
+// SkipBytes leaves the stream as Bytes of n bytes would.
+func (g *Generator) SkipBytes(n int) {
+	draws := (n + 3) / 4
+	if g.hasHalf && draws > 0 {
+		g.uint32()
+		draws--
+	}
+	g.advance(uint64(draws / 2))
+	if draws%2 == 1 {
+		g.uint32()
+	}
+}
+
+// advance moves n steps on, in time that grows with the logarithm of n: the step is
+// affine, and so is its square.
+func (g *Generator) advance(n uint64) {
+	mulHi, mulLo := uint64(2549297995355413924), uint64(4865540595714422341)
+	addHi, addLo := g.incHi, g.incLo
+	times := func(aHi, aLo, bHi, bLo uint64) (hi, lo uint64) {
+		hi, lo = bits.Mul64(aLo, bLo)
+		return hi + aHi*bLo + aLo*bHi, lo
+	}
+	plus := func(aHi, aLo, bHi, bLo uint64) (hi, lo uint64) {
+		lo, carry := bits.Add64(aLo, bLo, 0)
+		hi, _ = bits.Add64(aHi, bHi, carry)
+		return hi, lo
+	}
+	for ; n > 0; n >>= 1 {
+		if n&1 == 1 {
+			g.hi, g.lo = times(g.hi, g.lo, mulHi, mulLo)
+			g.hi, g.lo = plus(g.hi, g.lo, addHi, addLo)
+		}
+		oneHi, oneLo := plus(mulHi, mulLo, 0, 1)
+		addHi, addLo = times(addHi, addLo, oneHi, oneLo)
+		mulHi, mulLo = times(mulHi, mulLo, mulHi, mulLo)
+	}
+}

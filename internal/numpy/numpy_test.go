@@ -353,3 +353,19 @@ func BenchmarkGamma(b *testing.B) {
 		r.Gamma(2.5, 0.1)
 	}
 }
+
+func TestSkipBytes(t *testing.T) {
+	for n := range 70 {
+		for _, before := range []int{0, 1} {
+			read, skipped := NewGenerator(3), NewGenerator(3)
+			for _, g := range []*Generator{read, skipped} {
+				g.Ints(0, 9, before) // with one draw before, half a word waits
+			}
+			read.Bytes(make([]byte, n))
+			skipped.SkipBytes(n)
+			if got, want := skipped.Ints(0, 999, 3), read.Ints(0, 999, 3); !reflect.DeepEqual(got, want) {
+				t.Errorf("after skipping %d bytes: %v, want %v", n, got, want)
+			}
+		}
+	}
+}
