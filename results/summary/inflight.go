@@ -77,15 +77,8 @@ func (r *Recorder) approximate(opts VLLMOptions) *VLLM {
 		TotalInput: c.input, TotalOutput: c.output + c.unknownOutput, InputSequences: c.sequences,
 		Stats: map[string]Stat{},
 	}
-	if d := opts.Duration; d > 0 {
-		v.RequestThroughput = float64(v.Completed) / d
-		v.OutputThroughput = float64(v.TotalOutput) / d
-		v.TotalTokenThroughput = float64(v.TotalInput+v.TotalOutput) / d
-		v.SequenceThroughput = float64(v.InputSequences) / d
-		v.RTFx = c.audio / d
-		if len(opts.Goodput) > 0 {
-			v.Goodput = float64(c.good) / d
-		}
+	if opts.Duration > 0 {
+		v.rates(opts, c.audio, c.good)
 	}
 	if !opts.Pooling {
 		for _, s := range r.seconds {

@@ -113,13 +113,8 @@ func SumUp(outputs []Output, opts VLLMOptions) *VLLM {
 		ttfts = append(ttfts, o.TTFT)
 		audio += o.AudioSeconds
 	}
-	v.RequestThroughput = float64(v.Completed) / opts.Duration
-	v.TotalTokenThroughput = float64(v.TotalInput+v.TotalOutput) / opts.Duration
-	v.OutputThroughput = float64(v.TotalOutput) / opts.Duration
-	v.SequenceThroughput = float64(v.InputSequences) / opts.Duration
-	v.RTFx = audio / opts.Duration
-	if len(opts.Goodput) > 0 {
-		v.Goodput = float64(good(opts.Goodput, ttfts, allTPOTs, e2els)) / opts.Duration
+	if opts.Duration > 0 {
+		v.rates(opts, audio, good(opts.Goodput, ttfts, allTPOTs, e2els))
 	}
 	if !opts.Pooling {
 		v.PeakTokens, v.PeakConcurrent = peaks(outputs)
@@ -133,6 +128,18 @@ func SumUp(outputs []Output, opts VLLMOptions) *VLLM {
 		"e2el_including_client_queue": statOf(queuedE2ELs, opts.Percentiles),
 	}
 	return v
+}
+
+// rates are the counts per second.
+func (v *VLLM) rates(opts VLLMOptions, audio float64, good int) {
+	v.RequestThroughput = float64(v.Completed) / opts.Duration
+	v.TotalTokenThroughput = float64(v.TotalInput+v.TotalOutput) / opts.Duration
+	v.OutputThroughput = float64(v.TotalOutput) / opts.Duration
+	v.SequenceThroughput = float64(v.InputSequences) / opts.Duration
+	v.RTFx = audio / opts.Duration
+	if len(opts.Goodput) > 0 {
+		v.Goodput = float64(good) / opts.Duration
+	}
 }
 
 // good counts the requests that meet every objective.
