@@ -1,0 +1,51 @@
+# make demo   the main job on the built-in simulator: table, answers, trace, report
+# make test   all tests, with the race detector
+# make help   the rest
+
+GO ?= go
+BIN := bin/servebench
+VLLM := $(CURDIR)/.cache/vllm
+PKGS := ./...
+FUZZTIME ?= 10s
+
+.PHONY: all build demo test lint fuzz bench cover clean help test-vllm install
+
+all: build
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+build: $(BIN) ## build bin/servebench
+
+$(BIN): $(shell find cmd datasets internal loadgen profiles results -name '*.go' -o -name '*.yaml' -path '*presets*') go.mod go.sum
+	$(GO) build -trimpath -o $@ ./cmd/servebench
+
+demo: build ## run gaudi-e2e-multi on the simulator
+	@rm -rf demo-run
+	$(BIN) run gaudi-e2e-multi --sim --out demo-run
+
+test: ## run all tests with the race detector
+	$(GO) test -race -timeout 10m $(PKGS)
+
+lint: ## gofmt, go vet, staticcheck
+	@test -z "$$(gofmt -l cmd datasets internal loadgen profiles results)" || { gofmt -l cmd datasets internal loadgen profiles results; echo 'gofmt would change these files: gofmt -w'; exit 1; }
+	$(GO) vet $(PKGS)
+	$(GO) tool -modfile=tools/go.mod staticcheck $(PKGS)
+
+fuzz: ## fuzz every parser of strangers' bytes for $(FUZZTIME) each
+	@$(GO) list -f '{{range .TestGoFiles}}{{$$.ImportPath}} {{$$.Dir}}/{{.}}{{"\n"}}{{end}}' ./... | while read -r pkg file; do \
+		for target in $$(grep -ohE '^func Fuzz[A-Za-z0-9_]+' "$$file" 2>/dev/null | cut -c6-); do \
+			echo "fuzz $$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; done
+
+bench: ## run the benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem $(PKGS)
+
+test-vllm: build ## the three end-to-end procedures on a real vLLM on this machine's CPU
+	scripts/vllm-cpu/test.sh "$(VLLM)"
+
+install: ## install servebench where go install puts it
+	$(GO) install ./cmd/servebench
+
+clean: ## remove what was built and the demo's run
+	rm -rf bin demo-run
