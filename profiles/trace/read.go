@@ -370,7 +370,15 @@ func (s *scanner) file() error {
 // array, instead of an object that holds events.
 func (s *scanner) looseEvents() bool {
 	var ev Event
-	return s.walker.event(s.buf, s.pos, &ev) > 0 && ev.Phase != 0
+	if s.walker.event(s.buf, s.pos, &ev) < 0 || ev.Phase == 0 {
+		return false
+	}
+	holds := false
+	eachMember(ev.Raw, func(key string, _ []byte) bool {
+		holds = holds || key == "traceEvents"
+		return !holds
+	})
+	return !holds
 }
 
 func (s *scanner) packed() string {

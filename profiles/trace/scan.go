@@ -16,6 +16,9 @@ const (
 // maxDepth bounds nesting; Perfetto and most readers give up at the same depth.
 const maxDepth = 512
 
+// space holds the blanks of JSON.
+var space = [256]bool{' ': true, '\t': true, '\n': true, '\r': true}
+
 const (
 	ones  = 0x0101010101010101
 	highs = 0x8080808080808080
@@ -116,7 +119,7 @@ func skipNest(buf []byte, i int, opened byte, depth int) (end int, strict bool) 
 	closer := opened + 2 // both pairs are two apart
 	wantValue := false   // a comma was read
 	for first := true; ; first = false {
-		for i < n && buf[i] <= ' ' {
+		for i < n && space[buf[i]] {
 			i++
 		}
 		if i >= n {
@@ -140,7 +143,7 @@ func skipNest(buf []byte, i int, opened byte, depth int) (end int, strict bool) 
 				strict = false
 			}
 			i = e + 1
-			for i < n && buf[i] <= ' ' {
+			for i < n && space[buf[i]] {
 				i++
 			}
 			if i >= n {
@@ -150,7 +153,7 @@ func skipNest(buf []byte, i int, opened byte, depth int) (end int, strict bool) 
 				return isBad, false
 			}
 			i++
-			for i < n && buf[i] <= ' ' {
+			for i < n && space[buf[i]] {
 				i++
 			}
 		}
@@ -160,7 +163,7 @@ func skipNest(buf []byte, i int, opened byte, depth int) (end int, strict bool) 
 		}
 		strict = strict && ok
 		i = e
-		for i < n && buf[i] <= ' ' {
+		for i < n && space[buf[i]] {
 			i++
 		}
 		if i >= n {
@@ -313,7 +316,7 @@ func (w *walker) event(buf []byte, i int, ev *Event) (end int) {
 	i++
 	wantMember := false
 	for first := true; ; first = false {
-		for i < n && buf[i] <= ' ' {
+		for i < n && space[buf[i]] {
 			i++
 		}
 		if i >= n {
@@ -339,7 +342,7 @@ func (w *walker) event(buf []byte, i int, ev *Event) (end int) {
 			ev.Strict = false
 		}
 		i = keyTo + 1
-		for i < n && buf[i] <= ' ' {
+		for i < n && space[buf[i]] {
 			i++
 		}
 		if i >= n {
@@ -349,7 +352,7 @@ func (w *walker) event(buf []byte, i int, ev *Event) (end int) {
 			return isBad
 		}
 		i++
-		for i < n && buf[i] <= ' ' {
+		for i < n && space[buf[i]] {
 			i++
 		}
 		if i >= n {
@@ -359,7 +362,7 @@ func (w *walker) event(buf []byte, i int, ev *Event) (end int) {
 		if i < 0 {
 			return i
 		}
-		for i < n && buf[i] <= ' ' {
+		for i < n && space[buf[i]] {
 			i++
 		}
 		if i >= n {
@@ -527,7 +530,7 @@ func (w *walker) args(buf []byte, i, start int, ev *Event) (end int) {
 	i++
 	wantMember := false
 	for first := true; ; first = false {
-		for i < n && buf[i] <= ' ' {
+		for i < n && space[buf[i]] {
 			i++
 		}
 		if i >= n {
@@ -554,7 +557,7 @@ func (w *walker) args(buf []byte, i, start int, ev *Event) (end int) {
 			ev.Strict = false
 		}
 		i = keyTo + 1
-		for i < n && buf[i] <= ' ' {
+		for i < n && space[buf[i]] {
 			i++
 		}
 		if i >= n {
@@ -564,7 +567,7 @@ func (w *walker) args(buf []byte, i, start int, ev *Event) (end int) {
 			return isBad
 		}
 		i++
-		for i < n && buf[i] <= ' ' {
+		for i < n && space[buf[i]] {
 			i++
 		}
 		if i >= n {
@@ -603,7 +606,7 @@ func (w *walker) args(buf []byte, i, start int, ev *Event) (end int) {
 		if i < 0 {
 			return i
 		}
-		for i < n && buf[i] <= ' ' {
+		for i < n && space[buf[i]] {
 			i++
 		}
 		if i >= n {
