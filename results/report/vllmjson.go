@@ -114,6 +114,13 @@ func resultObject(s *summary.Summary) *object {
 		o.int("ramp_up_start_rps", r.StartRPS)
 		o.int("ramp_up_end_rps", r.EndRPS)
 	}
+	resultPart(o, s)
+	return o
+}
+
+// resultPart is what was measured.
+func resultPart(o *object, s *summary.Summary) {
+	set := &s.Manifest.Settings
 	if set.Pooling {
 		poolingResult(o, s)
 	} else {
@@ -164,11 +171,13 @@ func resultObject(s *summary.Summary) *object {
 			o.float("p"+percentileName(p.P)+"_"+m.Name+"_ms", p.Value)
 		}
 	}
-	return o
 }
 
 func generationResult(o *object, s *summary.Summary) {
-	v, outputs, detailed := s.VLLM, s.Outputs, s.Manifest.Settings.Detailed
+	v, outputs := s.VLLM, s.Outputs
+	// A run too long to keep has no lists; empty ones would be a lie.
+	listed := outputs != nil || v.Completed+v.Failed == 0
+	detailed := listed && s.Manifest.Settings.Detailed
 	o.float("duration", v.Duration)
 	o.int("completed", v.Completed)
 	o.int("failed", v.Failed)
@@ -188,11 +197,15 @@ func generationResult(o *object, s *summary.Summary) {
 		o.set("ttfts", list(outputs, func(b []byte, out *summary.Output) []byte { return python.AppendFloat(b, out.TTFT) }))
 		o.set("itls", list(outputs, func(b []byte, out *summary.Output) []byte { return floats(b, out.ITL) }))
 	}
-	o.set("latencies", list(outputs, appendLatency))
+	if listed {
+		o.set("latencies", list(outputs, appendLatency))
+	}
 	if detailed {
 		o.set("start_times", list(outputs, func(b []byte, out *summary.Output) []byte { return python.AppendFloat(b, out.Start) }))
 	}
-	o.set("queue_times", list(outputs, appendQueueTime))
+	if listed {
+		o.set("queue_times", list(outputs, appendQueueTime))
+	}
 	if detailed {
 		o.set("generated_texts", list(outputs, func(b []byte, out *summary.Output) []byte { return python.AppendString(b, out.Text) }))
 		o.set("errors", list(outputs, appendError))
@@ -207,7 +220,9 @@ func generationResult(o *object, s *summary.Summary) {
 }
 
 func poolingResult(o *object, s *summary.Summary) {
-	v, outputs, detailed := s.VLLM, s.Outputs, s.Manifest.Settings.Detailed
+	v, outputs := s.VLLM, s.Outputs
+	listed := outputs != nil || v.Completed+v.Failed == 0
+	detailed := listed && s.Manifest.Settings.Detailed
 	o.float("duration", v.Duration)
 	o.int("completed", v.Completed)
 	o.int("total_input_tokens", v.TotalInput)
@@ -218,8 +233,10 @@ func poolingResult(o *object, s *summary.Summary) {
 	if detailed {
 		o.set("input_lens", list(outputs, appendPromptLen))
 	}
-	o.set("latencies", list(outputs, appendLatency))
-	o.set("queue_times", list(outputs, appendQueueTime))
+	if listed {
+		o.set("latencies", list(outputs, appendLatency))
+		o.set("queue_times", list(outputs, appendQueueTime))
+	}
 	if detailed {
 		o.set("errors", list(outputs, appendError))
 	}

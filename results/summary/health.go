@@ -113,6 +113,9 @@ func (r *Recorder) health(s *Summary) {
 			first[i] += separator + reason
 		}
 	}
+	if c.requests > 0 && c.completed == 0 {
+		first = append(first, "every request failed: the zeros of vLLM's figures were not measured")
+	}
 	s.Warnings = append(first, s.Warnings...)
 	s.Warnings = append(s.Warnings, s.Manifest.Warnings...)
 	if s.Manifest.Stamps == "user" {
