@@ -28,18 +28,6 @@ const (
 	stampSent          = 0 // SCM_TSTAMP_SND: handed to the network device
 )
 
-// stampsOn keeps one stamping socket open for the life of the process: the kernel starts to stamp packets some time after the first
-// socket asks for it, and the first request of a run must not be the one to wake it up.
-var stampsOn = sync.OnceFunc(func() {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return // then the first stamps are user-space ones, and say so
-	}
-	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW, receiveStamps) != nil {
-		unix.Close(fd)
-	}
-})
-
 // A kernelConn reads and writes a TCP socket with kernel stamps.
 type kernelConn struct {
 	conn *Conn
@@ -94,7 +82,6 @@ func newKernelConn(c *Conn) *kernelConn {
 	if err != nil {
 		return nil
 	}
-	stampsOn()
 	k := &kernelConn{conn: c, raw: raw}
 	var rxErr error
 	err = raw.Control(func(fd uintptr) {

@@ -26,7 +26,7 @@ type Dialer struct {
 
 // DialContext connects and returns a *Conn.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	stampsOn()
+	stamps()
 	dialer := net.Dialer{Timeout: d.Timeout, ControlContext: control}
 	if d.Socket != "" {
 		network, address, dialer.ControlContext = "unix", d.Socket, nil

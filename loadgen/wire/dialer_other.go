@@ -9,4 +9,4 @@ import (
 
 var control func(ctx context.Context, network, address string, raw syscall.RawConn) error
 
-func stampsOn() {}
+func probeStamps() Kind { return User }

@@ -41,6 +41,11 @@ func newStepServer(t *testing.T, start func(*httptest.Server)) *stepServer {
 // do sends a request whose stamps go to x.
 func do(t *testing.T, client *http.Client, url string, body []byte, x *Exchange) *http.Response {
 	t.Helper()
+	return doWith(t, client, url, body, x, http.Header{"Idempotency-Key": {"1"}})
+}
+
+func doWith(t *testing.T, client *http.Client, url string, body []byte, x *Exchange, header http.Header) *http.Response {
+	t.Helper()
 	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		c := From(info.Conn)
 		if c == nil {
@@ -53,6 +58,7 @@ func do(t *testing.T, client *http.Client, url string, body []byte, x *Exchange)
 	if err != nil {
 		t.Fatal(err)
 	}
+	request.Header = header
 	response, err := client.Do(request)
 	if err != nil {
 		t.Fatal(err)
