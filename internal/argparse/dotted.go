@@ -70,7 +70,7 @@ func readableInt(word string) (any, bool) {
 	}
 	unit, hasUnit := suffixes[word[len(word)-1]]
 	if !hasUnit {
-		value, err := parseInt(word)
+		value, err := ParseInt(word)
 		return value, err == nil
 	}
 	number := word[:len(word)-1]

@@ -171,7 +171,7 @@ func (s *scanner) number() (any, error) {
 	}
 	text := s.text[from:s.at]
 	if !isFloat {
-		return parseInt(text)
+		return ParseInt(text)
 	}
 	value, err := strconv.ParseFloat(text, 64)
 	if err != nil && !errors.Is(err, strconv.ErrRange) {

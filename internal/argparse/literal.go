@@ -171,13 +171,13 @@ func (s *literal) numeral() (any, error) {
 	if text == "" || !strings.ContainsAny(text[:1], "0123456789.") {
 		return nil, s.fault("expected a number")
 	}
-	if value, err := parseInt(sign + text); err == nil {
+	if value, err := ParseInt(sign + text); err == nil {
 		if len(text) > 1 && text[0] == '0' && strings.Trim(text, "0_") != "" {
 			return nil, s.fault("a whole number begins with 0")
 		}
 		return value, nil
 	}
-	value, err := parseFloat(sign + text)
+	value, err := ParseFloat(sign + text)
 	if err != nil {
 		return nil, s.fault("expected a number")
 	}

@@ -18,8 +18,8 @@ func trimSpace(s string) string {
 	return strings.TrimFunc(s, func(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f })
 }
 
-// parseInt is Python's int(text): an int, or a *big.Int where that does not fit.
-func parseInt(text string) (any, error) {
+// ParseInt is Python's int(text): an int, or a *big.Int where that does not fit.
+func ParseInt(text string) (any, error) {
 	text = trimSpace(text)
 	unsigned := strings.TrimPrefix(text, "-")
 	if unsigned == text {
@@ -57,8 +57,8 @@ func shrink(n *big.Int) any {
 	return n
 }
 
-// parseFloat is Python's float(text).
-func parseFloat(text string) (float64, error) {
+// ParseFloat is Python's float(text): blanks around it, inf, nan and 1e3 are fine.
+func ParseFloat(text string) (float64, error) {
 	text, ok := withoutUnderscores(trimSpace(text))
 	if !ok {
 		return 0, errSyntax

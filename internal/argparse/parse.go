@@ -226,7 +226,7 @@ func (r *parse) isNegative(word string) bool {
 	if negative.MatchString(word) {
 		return true
 	}
-	_, err := parseFloat(word)
+	_, err := ParseFloat(word)
 	return !r.Strict && err == nil
 }
 
@@ -357,14 +357,14 @@ func (p *Parser) convertWord(o *Option, word string) (any, error) {
 	var err error
 	switch o.Type {
 	case Int:
-		value, err = parseInt(word)
+		value, err = ParseInt(word)
 		if err == nil {
 			if _, small := value.(int); !small {
 				return nil, p.failAt(o, "int value out of range: %s", Repr(word))
 			}
 		}
 	case Float:
-		value, err = parseFloat(word)
+		value, err = ParseFloat(word)
 	case JSON:
 		value, err = Loads(word)
 	case Custom:
