@@ -24,8 +24,13 @@ const (
 	// acknowledged; the two are the same on a fresh connection. Linux 6.2.
 	fromWritten = 1 << 16
 
+	// eachSend asks for two stamps of a write: when its last byte was queued for the network device, and when the
+	// device's driver took it. Few drivers give only the former, which then has to do.
+	eachSend = unix.SOF_TIMESTAMPING_TX_SCHED | unix.SOF_TIMESTAMPING_TX_SOFTWARE
+
 	originTimestamping = 4 // SO_EE_ORIGIN_TIMESTAMPING
-	stampSent          = 0 // SCM_TSTAMP_SND: handed to the network device
+	stampSent          = 0 // SCM_TSTAMP_SND: taken by the driver
+	stampQueued        = 1 // SCM_TSTAMP_SCHED: queued for the device
 )
 
 // A kernelConn reads and writes a TCP socket with kernel stamps.
@@ -67,10 +72,11 @@ type kernelConn struct {
 	sentFunc func(fd uintptr)
 	sentMsg  unix.Msghdr
 	sentCtl  [256]byte
-	// awaited is the position of the byte whose stamp is awaited, for awaiting; waiting says that there is one.
+	// awaited is the position of the byte whose stamp is awaited, awaiting the exchange it is for; nil when none is.
 	awaited  uint32
 	awaiting *Exchange
-	waiting  atomic.Bool
+	// tries is how many more reads look for it.
+	tries atomic.Int32
 }
 
 func newKernelConn(c *Conn) *kernelConn {
@@ -105,7 +111,7 @@ func newKernelConn(c *Conn) *kernelConn {
 		header := (*unix.Cmsghdr)(unsafe.Pointer(&k.writeCtl[0]))
 		header.Level, header.Type = unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW
 		header.SetLen(unix.CmsgLen(4))
-		binary.NativeEndian.PutUint32(k.writeCtl[unix.CmsgLen(0):], unix.SOF_TIMESTAMPING_TX_SOFTWARE)
+		binary.NativeEndian.PutUint32(k.writeCtl[unix.CmsgLen(0):], eachSend)
 		k.writeMsg.Control = &k.writeCtl[0]
 		k.writeMsg.SetControllen(unix.CmsgSpace(4))
 	}
@@ -144,7 +150,8 @@ func (k *kernelConn) read(b []byte) (Read, error) {
 	}
 	seen := k.conn.clock.pair()
 	k.readVec.Base = nil
-	if k.waiting.Load() {
+	if k.tries.Load() > 0 {
+		k.tries.Add(-1)
 		k.collect()
 	}
 	if err != nil {
@@ -226,6 +233,15 @@ func (k *kernelConn) writeOnce(fd uintptr) bool {
 		case unix.EINTR:
 		case unix.EAGAIN:
 			return false
+		case unix.EINVAL:
+			if k.sends { // a kernel that knows the option but not the request for one write
+				k.sends = false
+				k.writeMsg.Control = nil
+				k.writeMsg.SetControllen(0)
+				continue
+			}
+			k.writeErr = errno
+			return true
 		default:
 			k.writeErr = errno
 			return true
@@ -238,7 +254,7 @@ func (k *kernelConn) write(b []byte, x *Exchange) (int, error) {
 	k.writeMu.Lock()
 	defer k.writeMu.Unlock()
 	k.writeLeft, k.writeErr = b, 0
-	k.waiting.Store(false) // whatever is awaited is not the last byte any more
+	k.tries.Store(0) // whatever is awaited is not the last byte any more
 	err := k.raw.Write(k.writeFunc)
 	after := k.conn.clock.Now()
 	n := len(b) - len(k.writeLeft)
@@ -264,21 +280,24 @@ func (k *kernelConn) write(b []byte, x *Exchange) (int, error) {
 func (k *kernelConn) await(position uint32, x *Exchange) {
 	k.sentMu.Lock()
 	k.awaited, k.awaiting = position, x
-	k.waiting.Store(true)
 	k.sentMu.Unlock()
-	k.collect()
-}
-
-func (k *kernelConn) collect() {
-	k.sentMu.Lock()
-	defer k.sentMu.Unlock()
-	if k.sends {
-		// A closed connection has no more stamps to give.
-		_ = k.raw.Control(k.sentFunc)
+	if !k.collect() {
+		k.tries.Store(3)
 	}
 }
 
-// sentAll reads all send stamps there are.
+// collect reads the send stamps there are and says whether none is awaited any more.
+func (k *kernelConn) collect() bool {
+	k.sentMu.Lock()
+	defer k.sentMu.Unlock()
+	if !k.sends {
+		return true
+	}
+	// A closed connection has no more stamps to give.
+	_ = k.raw.Control(k.sentFunc)
+	return k.awaiting == nil
+}
+
 func (k *kernelConn) sentAll(fd uintptr) {
 	for {
 		k.sentMsg.SetControllen(len(k.sentCtl))
@@ -289,15 +308,17 @@ func (k *kernelConn) sentAll(fd uintptr) {
 		if errno != 0 {
 			return
 		}
-		wall, position, ok := sendStamp(k.sentCtl[:k.sentMsg.Controllen])
-		if !ok || !k.waiting.Load() || position != k.awaited {
+		wall, position, what, ok := sendStamp(k.sentCtl[:k.sentMsg.Controllen])
+		if !ok || k.awaiting == nil || position != k.awaited {
 			continue
 		}
 		if at, ok := k.conn.clock.fromWall(wall, k.conn.clock.pair()); ok {
 			k.awaiting.noteSent(k.conn, at)
 		}
-		k.awaiting = nil
-		k.waiting.Store(false)
+		if what == stampSent {
+			k.awaiting = nil
+			k.tries.Store(0)
+		}
 	}
 }
 
@@ -316,8 +337,8 @@ func receiveStamp(control []byte) (int64, bool) {
 	return 0, false
 }
 
-// sendStamp finds a send stamp and the position of its byte.
-func sendStamp(control []byte) (wall int64, position uint32, ok bool) {
+// sendStamp finds a send stamp, the position of its byte, and what happened to that.
+func sendStamp(control []byte) (wall int64, position, what uint32, ok bool) {
 	var hasStamp, hasPosition bool
 	for len(control) >= unix.SizeofCmsghdr {
 		header, data, rest := nextControl(control)
@@ -332,13 +353,14 @@ func sendStamp(control []byte) (wall int64, position uint32, ok bool) {
 			if len(data) < 16 { // struct sock_extended_err
 				break
 			}
-			if data[4] == originTimestamping && binary.NativeEndian.Uint32(data[8:]) == stampSent {
+			what = binary.NativeEndian.Uint32(data[8:])
+			if data[4] == originTimestamping && (what == stampSent || what == stampQueued) {
 				position, hasPosition = binary.NativeEndian.Uint32(data[12:]), true
 			}
 		}
 		control = rest
 	}
-	return wall, position, hasStamp && hasPosition
+	return wall, position, what, hasStamp && hasPosition
 }
 
 // nextControl takes the first control message off. The header is nil when it does not fit.

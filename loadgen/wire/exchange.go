@@ -97,6 +97,9 @@ func (c *Conn) Begin(x *Exchange) {
 	x.write, x.first, x.count, x.received, x.closed, x.disorder = Write{}, Read{}, 0, 0, 0, false
 	x.reads = [remembered]Read{}
 	x.mu.Unlock()
+	if old := c.exchange.Load(); old != nil && old != x {
+		c.disordered() // the last chance to note it where it belongs
+	}
 	c.exchange.Store(x)
 }
 
@@ -177,7 +180,7 @@ func (x *Exchange) Written() (Write, bool) {
 	x.mu.Lock()
 	c, w := x.conn, x.write
 	x.mu.Unlock()
-	if c != nil && w.Count > 0 && w.Kind != Kernel && !w.Busy {
+	if c != nil && w.Count > 0 && !w.Busy {
 		c.collect()
 		x.mu.Lock()
 		if x.conn == c {
@@ -189,8 +192,7 @@ func (x *Exchange) Written() (Write, bool) {
 }
 
 // Disordered says that TCP segments arrived out of order during the exchange (one was lost and sent again). The kernel's
-// stamp of a read can then be that of an earlier segment; a stamp that was found to be so was replaced by the user-space one.
-// Ask before the connection goes to another request.
+// stamp of a read can then be that of an earlier segment; a stamp that was found to be so was replaced by the user-space one; others may have gone unnoticed.
 func (x *Exchange) Disordered() bool {
 	x.mu.Lock()
 	c := x.conn
@@ -266,11 +268,11 @@ func (x *Exchange) noteWrite(c *Conn, n int, after int64) {
 	}
 }
 
-// noteSent adds the kernel's stamp of the last byte written.
+// noteSent adds the kernel's stamp of the last byte written. A later one, taken further down, replaces it.
 func (x *Exchange) noteSent(c *Conn, at int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.conn == c && !x.write.Busy && x.write.Kind == User {
+	if x.conn == c && !x.write.Busy && x.write.Count > 0 {
 		x.write.At, x.write.Kind = at, Kernel
 	}
 }

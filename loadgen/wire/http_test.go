@@ -19,7 +19,7 @@ type stepServer struct {
 	steps chan string // "" ends the response
 }
 
-func newStepServer(t *testing.T, start func(*httptest.Server)) *stepServer {
+func newStepServer(t *testing.T, start func(*testing.T, *httptest.Server)) *stepServer {
 	s := &stepServer{steps: make(chan string)}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
@@ -33,7 +33,7 @@ func newStepServer(t *testing.T, start func(*httptest.Server)) *stepServer {
 			w.(http.Flusher).Flush()
 		}
 	}))
-	start(s.Server)
+	start(t, s.Server)
 	t.Cleanup(s.Close)
 	return s
 }
@@ -71,17 +71,27 @@ func doWith(t *testing.T, client *http.Client, url string, body []byte, x *Excha
 func TestExchange(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
-		start  func(*httptest.Server)
+		start  func(*testing.T, *httptest.Server)
 		dialer func(*httptest.Server, *Dialer)
 		kernel bool
 	}{
-		{"tcp", (*httptest.Server).Start, nil, true},
-		{"tls", (*httptest.Server).StartTLS, nil, true},
-		{"unix", func(s *httptest.Server) {
+		{"tcp", func(_ *testing.T, s *httptest.Server) { s.Start() }, nil, true},
+		{"tls", func(_ *testing.T, s *httptest.Server) { s.StartTLS() }, nil, true},
+		{"tcp6", func(t *testing.T, s *httptest.Server) {
+			listener, err := net.Listen("tcp", "[::1]:0")
+			if err != nil {
+				t.Skip("this system has no IPv6 loopback")
+			}
+			s.Listener.Close()
+			s.Listener = listener
+			s.Start()
+		}, nil, true},
+		{"unix", func(t *testing.T, s *httptest.Server) {
 			listener, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
 			if err != nil {
 				t.Fatal(err)
 			}
+			s.Listener.Close()
 			s.Listener = listener
 			s.Start()
 		}, func(s *httptest.Server, d *Dialer) { d.Socket = s.Listener.Addr().String() }, false},
@@ -194,5 +204,53 @@ func TestFirstEventInTheHeadersRead(t *testing.T) {
 	}
 	if got, want := x.Received(), int64(len("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: a\n\n\r\n0\r\n\r\n")); got != want {
 		t.Errorf("received %d bytes, want %d", got, want)
+	}
+}
+
+// TestHTTP2: several requests share a connection, whose own last read is never too early for any of them.
+func TestHTTP2(t *testing.T) {
+	steps := map[string]chan string{"/0": make(chan string), "/1": make(chan string)}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.(http.Flusher).Flush()
+		for step := range steps[r.URL.Path] {
+			io.WriteString(w, step)
+			w.(http.Flusher).Flush()
+		}
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	clock := NewClock()
+	transport := &http.Transport{
+		DialContext: (&Dialer{Clock: clock}).DialContext, ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	var x [2]Exchange
+	var bodies [2]io.ReadCloser
+	for i, path := range []string{"/0", "/1"} {
+		response := do(t, &http.Client{Transport: transport}, server.URL+path, nil, &x[i])
+		if response.ProtoMajor != 2 {
+			t.Fatalf("the response is %s", response.Proto)
+		}
+		bodies[i] = response.Body
+	}
+	conn := x[0].Conn()
+	if x[1].Conn() != conn {
+		t.Fatal("the requests did not share a connection")
+	}
+	for i, path := range []string{"/0", "/1", "/0"} {
+		before := clock.Now()
+		steps[path] <- "data: a\n\n"
+		if _, err := io.ReadFull(bodies[i%2], make([]byte, 9)); err != nil {
+			t.Fatal(err)
+		}
+		if r := conn.LastRead(); r.At < before || r.At > clock.Now() {
+			t.Errorf("%s read at %d, sent after %d", path, r.At, before)
+		}
+	}
+	for i, path := range []string{"/0", "/1"} {
+		close(steps[path])
+		io.Copy(io.Discard, bodies[i])
+		bodies[i].Close()
 	}
 }

@@ -56,27 +56,29 @@ func TestControlMessages(t *testing.T) {
 		received bool
 		sent     bool
 		position uint32
+		what     uint32
 	}{
-		{"nothing", nil, false, false, 0},
-		{"a receive stamp", stamp, true, false, 0},
-		{"behind another message", append(controlOf(unix.SOL_IP, unix.IP_TTL, []byte{1, 0, 0, 0}), stamp...), true, false, 0},
-		{"no software stamp", controlOf(unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW, times(0, 0)), false, false, 0},
-		{"too short", controlOf(unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW, make([]byte, 8)), false, false, 0},
-		{"cut", stamp[:len(stamp)-1], false, false, 0},
-		{"a send stamp", append(bytes.Clone(stamp), controlOf(unix.SOL_IP, unix.IP_RECVERR, extended(4, 0, 99))...), true, true, 99},
-		{"over IPv6", append(bytes.Clone(stamp), controlOf(unix.SOL_IPV6, unix.IPV6_RECVERR, extended(4, 0, 99))...), true, true, 99},
-		{"of another origin", append(bytes.Clone(stamp), controlOf(unix.SOL_IP, unix.IP_RECVERR, extended(2, 0, 99))...), true, false, 0},
-		{"of the queue, not the device", append(bytes.Clone(stamp), controlOf(unix.SOL_IP, unix.IP_RECVERR, extended(4, 1, 99))...), true, false, 0},
-		{"an error cut short", append(bytes.Clone(stamp), controlOf(unix.SOL_IP, unix.IP_RECVERR, make([]byte, 8))...), true, false, 0},
+		{"nothing", nil, false, false, 0, 0},
+		{"a receive stamp", stamp, true, false, 0, 0},
+		{"behind another message", append(controlOf(unix.SOL_IP, unix.IP_TTL, []byte{1, 0, 0, 0}), stamp...), true, false, 0, 0},
+		{"no software stamp", controlOf(unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW, times(0, 0)), false, false, 0, 0},
+		{"too short", controlOf(unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW, make([]byte, 8)), false, false, 0, 0},
+		{"cut", stamp[:len(stamp)-1], false, false, 0, 0},
+		{"a send stamp", append(bytes.Clone(stamp), controlOf(unix.SOL_IP, unix.IP_RECVERR, extended(4, 0, 99))...), true, true, 99, 0},
+		{"over IPv6", append(bytes.Clone(stamp), controlOf(unix.SOL_IPV6, unix.IPV6_RECVERR, extended(4, 0, 99))...), true, true, 99, 0},
+		{"of another origin", append(bytes.Clone(stamp), controlOf(unix.SOL_IP, unix.IP_RECVERR, extended(2, 0, 99))...), true, false, 0, 0},
+		{"of the queue, not the driver", append(bytes.Clone(stamp), controlOf(unix.SOL_IP, unix.IP_RECVERR, extended(4, 1, 99))...), true, true, 99, 1},
+		{"of the acknowledgement", append(bytes.Clone(stamp), controlOf(unix.SOL_IP, unix.IP_RECVERR, extended(4, 2, 99))...), true, false, 0, 0},
+		{"an error cut short", append(bytes.Clone(stamp), controlOf(unix.SOL_IP, unix.IP_RECVERR, make([]byte, 8))...), true, false, 0, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got, ok := receiveStamp(tc.control)
 			if ok != tc.received || ok && got != at {
 				t.Errorf("receive stamp %d, %t; want %d, %t", got, ok, at, tc.received)
 			}
-			got, position, ok := sendStamp(tc.control)
-			if ok != tc.sent || ok && (got != at || position != tc.position) {
-				t.Errorf("send stamp %d of byte %d, %t; want %d, %d, %t", got, position, ok, at, tc.position, tc.sent)
+			got, position, what, ok := sendStamp(tc.control)
+			if ok != tc.sent || ok && (got != at || position != tc.position || what != tc.what) {
+				t.Errorf("send stamp %d of byte %d, kind %d, %t; want %d, %d, %d, %t", got, position, what, ok, at, tc.position, tc.what, tc.sent)
 			}
 		})
 	}
