@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -61,6 +62,21 @@ type Client struct {
 	transport *http.Transport
 	header    http.Header
 	url       *url.URL
+	// kernel and user count connections by who stamps them.
+	kernel, user atomic.Int64
+}
+
+// Stamps says who stamped the replies so far: kernel, user, both (mixed), or nobody ("").
+func (c *Client) Stamps() string {
+	switch kernel, user := c.kernel.Load() > 0, c.user.Load() > 0; {
+	case kernel && user:
+		return "mixed"
+	case kernel:
+		return wire.Kernel.String()
+	case user:
+		return wire.User.String()
+	}
+	return ""
 }
 
 // idleFor is how long an unused connection is kept. It is shorter than the 5 s of the usual server (uvicorn), so that
@@ -175,6 +191,11 @@ func (c *call) Send(ctx context.Context) results.Reply {
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		if conn := wire.From(info.Conn); conn != nil {
 			conn.Begin(&exchange)
+			if conn.Kind() == wire.Kernel {
+				c.client.kernel.Add(1)
+			} else {
+				c.client.user.Add(1)
+			}
 			if !info.Reused {
 				reply.Connected = results.Moment(conn.Ready())
 			}
@@ -386,27 +407,31 @@ type reader struct {
 	ended   bool
 }
 
-// A framer cuts bytes into the data of events.
+// A framer cuts bytes into the data of events, and hands these to what it was made with.
 type framer interface {
-	feed(b []byte, emit func(data []byte)) error
+	feed(b []byte) error
 	end() error
 }
 
-type standardFramer struct{ parser sse.Parser }
-
-func (f *standardFramer) feed(b []byte, emit func([]byte)) error {
-	return f.parser.Feed(b, func(e sse.Event) { emit(e.Data) })
+type standardFramer struct {
+	parser sse.Parser
+	emit   func(sse.Event) // made once a stream: a closure a read would be garbage a token
 }
 
-func (f *standardFramer) end() error { return f.parser.End() }
+func newStandardFramer(emit func(data []byte)) *standardFramer {
+	return &standardFramer{emit: func(e sse.Event) { emit(e.Data) }}
+}
+
+func (f *standardFramer) feed(b []byte) error { return f.parser.Feed(b, f.emit) }
+func (f *standardFramer) end() error          { return f.parser.End() }
 
 func newReader(c *call, reply *results.Reply) *reader {
 	r := &reader{call: c, reply: reply, stream: c.client.cfg.Kind.Dialect.Stream(c.client.cfg.Compat)}
 	if c.client.cfg.Compat {
 		_, typed := r.stream.(*responseEvents)
-		r.framer = &vllmFramer{typed: typed}
+		r.framer = &vllmFramer{typed: typed, emit: r.event}
 	} else {
-		r.framer = new(standardFramer)
+		r.framer = newStandardFramer(r.event)
 	}
 	return r
 }
@@ -417,7 +442,7 @@ func (r *reader) feed(b []byte, read wire.Read) *results.Failure {
 		r.events = 0
 	}
 	r.seq, r.read = read.Seq, read
-	if err := r.framer.feed(b, r.event); err != nil && r.problem == nil {
+	if err := r.framer.feed(b); err != nil && r.problem == nil {
 		r.problem = &results.Failure{Class: results.FailStream, Message: err.Error()}
 	}
 	return r.problem

@@ -13,13 +13,14 @@ import (
 type vllmFramer struct {
 	// typed reads events as the Responses API needs them: data lines joined, those without data skipped.
 	typed  bool
+	emit   func(data []byte)
 	buffer []byte
 	tail   []byte // an incomplete character
 }
 
 var errNotUTF8 = errors.New("the stream is no UTF-8")
 
-func (f *vllmFramer) feed(b []byte, emit func([]byte)) error {
+func (f *vllmFramer) feed(b []byte) error {
 	f.tail = append(f.tail, b...)
 	whole := len(f.tail)
 	for i := 1; i <= min(3, whole); i++ { // a character may go on in the next read
@@ -40,7 +41,7 @@ func (f *vllmFramer) feed(b []byte, emit func([]byte)) error {
 		if !found {
 			break
 		}
-		if err := f.message(bytes.TrimSpace(part), emit); err != nil {
+		if err := f.message(bytes.TrimSpace(part)); err != nil {
 			return err
 		}
 		f.buffer = rest
@@ -50,13 +51,13 @@ func (f *vllmFramer) feed(b []byte, emit func([]byte)) error {
 		if string(payload) == "[DONE]" || json.Valid(payload) {
 			rest := bytes.TrimSpace(f.buffer)
 			f.buffer = nil
-			return f.message(rest, emit)
+			return f.message(rest)
 		}
 	}
 	return nil
 }
 
-func (f *vllmFramer) message(m []byte, emit func([]byte)) error {
+func (f *vllmFramer) message(m []byte) error {
 	switch {
 	case len(m) == 0:
 		return nil
@@ -68,13 +69,13 @@ func (f *vllmFramer) message(m []byte, emit func([]byte)) error {
 			}
 		}
 		if len(data) > 0 {
-			emit(bytes.Join(data, []byte("\n")))
+			f.emit(bytes.Join(data, []byte("\n")))
 		}
 		return nil
 	case m[0] == ':':
 		return nil
 	}
-	emit(bytes.TrimPrefix(m, []byte("data: ")))
+	f.emit(bytes.TrimPrefix(m, []byte("data: ")))
 	return nil
 }
 

@@ -33,6 +33,9 @@ func (s *Scenario) Faults() []Fault {
 		f.add("stages", "give load or stages, not both")
 	}
 	s.Load.check(&f, "load")
+	if len(s.Stages) == 0 && s.Load.Requests == 0 && s.Load.Duration == 0 && s.sends() {
+		f.add("load", "give requests or a duration, or the load never ends")
+	}
 	for i := range s.Stages {
 		stage := &s.Stages[i]
 		at := fmt.Sprintf("stages.%d", i)
@@ -216,10 +219,13 @@ func (s *Scenario) checkProfile(f *faults) {
 	if p.Steps < 0 || p.Skip < 0 {
 		f.add("profile.steps", "steps must not be negative")
 	}
-	if p.Collect != "" && !strings.Contains(p.Collect, "${traces}") {
-		f.add("profile.collect", "the command must name ${traces}, the folder to bring the files to")
+	if p.Collect != "" && !strings.Contains(p.Collect, "${dest}") {
+		f.add("profile.collect", "the command must name ${dest}, the folder to bring the files to")
 	}
 }
+
+// sends says whether requests are sent at all: scripts and one-bucket profiles load themselves.
+func (s *Scenario) sends() bool { return s.Script == nil && s.Server.EndsBy == "" }
 
 func (s *Scenario) backend() string {
 	if s.Backend == "" {

@@ -55,6 +55,8 @@ type Scenario struct {
 	Report Report `yaml:"report,omitempty" json:"report,omitempty"`
 	// Sim configures the simulator, where the scenario runs on it.
 	Sim Sim `yaml:"sim,omitempty" json:"sim,omitempty"`
+	// Lora names adapters: each request asks for one of them.
+	Lora *Lora `yaml:"lora,omitempty" json:"lora,omitempty"`
 	// Metadata are the user's own words, kept with the results.
 	Metadata map[string]string `yaml:"metadata,omitempty" json:"metadata,omitempty"`
 }
@@ -108,10 +110,20 @@ type Dataset struct {
 	RangeRatio Ratio `yaml:"range_ratio,omitempty" json:"range_ratio,omitzero"`
 	// LegacyRangeRatio takes the ratio in its old meaning: lengths uniform in [ratio x len, len], so 1 is exact.
 	LegacyRangeRatio bool `yaml:"legacy_range_ratio,omitempty" json:"legacy_range_ratio,omitempty"`
-	// Prompt is one prompt that every request asks.
+	// Prompt is one prompt that every request asks, in place of a dataset.
 	Prompt string `yaml:"prompt,omitempty" json:"prompt,omitempty"`
-	// Options are settings of the kind, by the flag's name without dashes: prefix_repetition_num_prefixes, custom_output_len.
-	Options map[string]string `yaml:"options,omitempty" json:"options,omitempty"`
+	// Prompts is how many different prompts are made for a load that is bounded by time; 0 is 1000, or twenty a user.
+	Prompts int `yaml:"prompts,omitempty" json:"prompts,omitempty"`
+	// NoOversample leaves a source that is too short as it is; KeepOrder leaves its rows in their order; SkipTemplate sends prompts
+	// without the chat template; Chat makes chat messages of them, with their media inside.
+	NoOversample bool `yaml:"no_oversample,omitempty" json:"no_oversample,omitempty"`
+	KeepOrder    bool `yaml:"keep_order,omitempty" json:"keep_order,omitempty"`
+	SkipTemplate bool `yaml:"skip_template,omitempty" json:"skip_template,omitempty"`
+	Chat         bool `yaml:"chat,omitempty" json:"chat,omitempty"`
+	// TemplateArgs go to the chat template.
+	TemplateArgs JSON `yaml:"template_args,omitempty" json:"template_args,omitempty"`
+	// Options are further settings of the kind: num_prefixes, category and so on.
+	Options JSON `yaml:"options,omitempty" json:"options,omitempty"`
 }
 
 // A Body is what goes into every request besides its prompt.
@@ -122,6 +134,8 @@ type Body struct {
 	IgnoreEOS bool `yaml:"ignore_eos,omitempty" json:"ignore_eos,omitempty"`
 	// Logprobs asks for the log probabilities of so many tokens.
 	Logprobs *int `yaml:"logprobs,omitempty" json:"logprobs,omitempty"`
+	// RequestIDPrefix begins every x-request-id; empty is bench- and eight random hex digits.
+	RequestIDPrefix string `yaml:"request_id_prefix,omitempty" json:"request_id_prefix,omitempty"`
 	// NoStream asks for whole replies.
 	NoStream bool `yaml:"no_stream,omitempty" json:"no_stream,omitempty"`
 	// Extra are members merged over the body: temperature, top_p and anything else.
@@ -184,7 +198,7 @@ type Profile struct {
 	Optional bool `yaml:"optional,omitempty" json:"optional,omitempty"`
 	// Traces is where the server writes its trace files, as seen from this machine: a folder or a pattern.
 	Traces string `yaml:"traces,omitempty" json:"traces,omitempty"`
-	// Collect is a command that brings the traces of a remote server to ${traces}.
+	// Collect is a command that brings the traces of a remote server into ${dest}.
 	Collect string `yaml:"collect,omitempty" json:"collect,omitempty"`
 	// Ranks is how many trace files to expect; 0 is what the files say.
 	Ranks int `yaml:"ranks,omitempty" json:"ranks,omitempty"`
@@ -223,6 +237,13 @@ type Report struct {
 	Texts bool `yaml:"texts,omitempty" json:"texts,omitempty"`
 	// Compat counts as another tool does: vllm.
 	Compat string `yaml:"compat,omitempty" json:"compat,omitempty"`
+}
+
+// Lora are the adapters that requests ask for.
+type Lora struct {
+	Modules []string `yaml:"modules" json:"modules"`
+	// Assignment is random (the default) or round-robin.
+	Assignment string `yaml:"assignment,omitempty" json:"assignment,omitempty"`
 }
 
 // A Sim configures the built-in simulator.

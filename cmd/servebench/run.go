@@ -1,0 +1,173 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"servebench/loadgen"
+	"servebench/loadgen/scenario"
+	"servebench/results"
+)
+
+// runFlags are the flags that say where and how a scenario runs.
+type runFlags struct {
+	url, out, traces string
+	sim              bool
+	sets             []string
+	shard            string
+	startAt          string
+	profileOptional  bool
+	maxFailures      int
+}
+
+func runCommand(i *interrupts) *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run PRESET|FILE.yaml",
+		Short: "Carry out a scenario from end to end",
+		Long: `run carries out a scenario: it starts the server that the scenario names (or uses the one at --url, or the simulator), waits
+until it is ready, starts its profiler, sends the load, stops the profiler, collects the traces, puts the requests into them, and
+prints the figures. Everything is kept in a run folder.`,
+		Example: `  servebench run gaudi-e2e-multi --sim
+  servebench run gaudi-e2e-multi --url http://127.0.0.1:8080 --trace-dir /tmp
+  servebench run vllm-torch --sim --set load.rate=8 --set load.requests=40`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return fmt.Errorf("run takes one scenario, a preset or a file, not %d: presets are %s", len(args), list(scenario.Presets()))
+			}
+			return nil
+		},
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return scenario.Presets(), cobra.ShellCompDirectiveDefault
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := scenario.Read(args[0], f.sets)
+			if err != nil {
+				return err
+			}
+			if f.profileOptional && s.Profile != nil {
+				s.Profile.Optional = true
+			}
+			if cmd.Flags().Changed("max-failures") {
+				s.Objectives.MaxFailures = &f.maxFailures
+			}
+			o, err := f.options(s)
+			if err != nil {
+				return err
+			}
+			return carryOut(cmd, i, s, o)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.url, "url", "", "use the server that runs at this `address`")
+	flags.BoolVar(&f.sim, "sim", false, "use the built-in simulator")
+	flags.StringArrayVar(&f.sets, "set", nil, "change a field of the scenario: `path=value`, as in load.rate=5; may be repeated")
+	flags.StringVar(&f.out, "out", "", "the run `folder` (default runs/NAME-TIME)")
+	flags.StringVar(&f.traces, "trace-dir", "", "the `folder` or pattern in which the server's traces appear on this machine")
+	flags.StringVar(&f.shard, "shard", "", "send part `k/n` of the load, k from 0")
+	flags.StringVar(&f.startAt, "start-at", "", "begin the load at this `time` (RFC 3339)")
+	flags.BoolVar(&f.profileOptional, "profile-optional", false, "go on without a profile when the server refuses to start its profiler")
+	flags.IntVar(&f.maxFailures, "max-failures", 0, "count the run as failed when more than `n` requests fail (default: when all do)")
+	cmd.MarkFlagsMutuallyExclusive("url", "sim")
+	return cmd
+}
+
+// options are the scenario's circumstances.
+func (f *runFlags) options(s *scenario.Scenario) (scenario.Options, error) {
+	o := scenario.Options{Dir: f.out, URL: f.url, Sim: f.sim, Traces: f.traces, Command: os.Args}
+	if o.Dir == "" {
+		name := s.Name
+		if name == "" {
+			name = "run"
+		}
+		o.Dir = freshFolder(filepath.Join("runs", name+"-"+time.Now().Format("20060102-150405")))
+	}
+	if f.shard != "" {
+		shard, err := parseShard(f.shard)
+		if err != nil {
+			return o, err
+		}
+		o.Shard = shard
+	}
+	if f.startAt != "" {
+		at, err := time.Parse(time.RFC3339Nano, f.startAt)
+		if err != nil {
+			return o, fmt.Errorf("--start-at %s: want a time such as 2026-01-02T15:04:05Z", f.startAt)
+		}
+		o.StartAt = results.Moment(at.UnixNano())
+	}
+	return o, nil
+}
+
+// freshFolder is dir, or dir with a number where it exists already.
+func freshFolder(dir string) string {
+	name := dir
+	for n := 2; ; n++ {
+		if _, err := os.Stat(name); errors.Is(err, os.ErrNotExist) {
+			return name
+		}
+		name = fmt.Sprintf("%s-%d", dir, n)
+	}
+}
+
+func parseShard(text string) (loadgen.Shard, error) {
+	var s loadgen.Shard
+	if n, err := fmt.Sscanf(text, "%d/%d", &s.K, &s.N); n != 2 || err != nil || fmt.Sprintf("%d/%d", s.K, s.N) != text || s.N < 1 || s.K < 0 || s.K >= s.N {
+		return s, fmt.Errorf("shard %q: want k/n with k from 0 to n-1, as in 0/4", text)
+	}
+	return s, nil
+}
+
+// carryOut runs a scenario with progress on stderr and the report on stdout.
+func carryOut(cmd *cobra.Command, i *interrupts, s *scenario.Scenario, o scenario.Options) error {
+	progress := newProgress(cmd.ErrOrStderr())
+	o.Watcher, o.Leave = progress, i.leave
+	result, err := scenario.Run(cmd.Context(), s, o)
+	progress.close()
+	if result == nil {
+		return err // the scenario itself is wrong
+	}
+	if result.Summary != nil {
+		if printErr := printReport(cmd.OutOrStdout(), result); printErr != nil {
+			err = errors.Join(err, printErr)
+		}
+	}
+	where(cmd.ErrOrStderr(), result)
+	switch {
+	case err != nil:
+		return failed(err)
+	case result.Outcome != results.OK:
+		return failed(errors.New(result.Reason))
+	}
+	return nil
+}
+
+// where says where everything is.
+func where(w io.Writer, r *scenario.Result) {
+	fmt.Fprintf(w, "run:    %s\n", relative(r.Dir))
+	if r.Merged != "" {
+		fmt.Fprintf(w, "trace:  %s (open it at https://ui.perfetto.dev)\n", relative(r.Merged))
+	}
+	if r.Summary != nil {
+		fmt.Fprintf(w, "report: servebench report %s\n", relative(r.Dir))
+	}
+}
+
+// relative shortens a path below the working folder.
+func relative(path string) string {
+	here, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	rel, err := filepath.Rel(here, path)
+	if err != nil || len(rel) > len(path) || rel[0] == '.' {
+		return path
+	}
+	return rel
+}

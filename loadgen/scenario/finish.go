@@ -1,0 +1,47 @@
+package scenario
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"servebench/results"
+	"servebench/results/report"
+)
+
+// report sums up the closed run and writes its reports. Everything in them follows from the run folder.
+func (r *runner) report(result *Result) error {
+	m := r.out.Manifest()
+	before, err := r.page(results.MetricsBefore)
+	if err != nil {
+		return err
+	}
+	after, err := r.page(results.MetricsAfter)
+	if err != nil {
+		return err
+	}
+	result.Summary = r.recorder.Summary(&m, before, after)
+	var problems []error
+	for _, file := range []struct {
+		name string
+		text []byte
+	}{
+		{"result.json", append(report.VLLMJSON(result.Summary), '\n')},
+	} {
+		if err := results.WriteFile(filepath.Join(r.Dir, file.name), file.text); err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", file.name, err))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// page is a file of the run, empty when it is not there.
+func (r *runner) page(name string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(r.Dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return string(b), err
+}
