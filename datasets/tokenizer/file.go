@@ -426,8 +426,11 @@ func (p part) normalizers() ([]normalizer, error) {
 		if err := p.read("content", &content); err != nil {
 			return nil, err
 		}
-		if text != nil {
+		if text != nil && *text != "" {
 			return one(replaceLiteral(*text, content))
+		}
+		if matchesNothing(find.find) {
+			return nil, p.errorf("the pattern matches between characters: the library itself fails on that")
 		}
 		return one(replace(find.find, content))
 	case "Prepend":
@@ -440,6 +443,17 @@ func (p part) normalizers() ([]normalizer, error) {
 		return one(rewrite(toByteRunes))
 	}
 	return nil, p.unknown("BertNormalizer", "ByteLevel", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "Nmt", "Precompiled", "Prepend", "Replace", "Sequence", "Strip", "StripAccents")
+}
+
+// matchesNothing says whether a pattern has empty matches, as far as a few texts
+// can show.
+func matchesNothing(find finder) bool {
+	for _, probe := range []string{"a", "ab", " a", "a 1\n", "é日", "  ", "\n"} {
+		if slices.ContainsFunc(find(probe), func(s stretch) bool { return s.match && s.from == s.to }) {
+			return true
+		}
+	}
+	return false
 }
 
 // found is a pattern ready to use; splitter is set for the well-known ones.
@@ -557,7 +571,7 @@ func (p part) cuts() ([]cut, error) {
 		return one(splitAt(whitespaceWords, removed, true))
 	case "WhitespaceSplit":
 		return one(splitAt(runesWhere(isWhite), removed, false))
-	case "Delimiter", "CharDelimiterSplit":
+	case "CharDelimiterSplit":
 		r, err := p.char("delimiter")
 		if err != nil {
 			return nil, err
@@ -590,7 +604,7 @@ func (p part) cuts() ([]cut, error) {
 	case "UnicodeScripts":
 		return one(splitScripts)
 	}
-	return nil, p.unknown("BertPreTokenizer", "ByteLevel", "Delimiter", "Digits", "FixedLength", "Metaspace", "Punctuation", "Sequence", "Split", "UnicodeScripts", "Whitespace", "WhitespaceSplit")
+	return nil, p.unknown("BertPreTokenizer", "ByteLevel", "CharDelimiterSplit", "Digits", "FixedLength", "Metaspace", "Punctuation", "Sequence", "Split", "UnicodeScripts", "Whitespace", "WhitespaceSplit")
 }
 
 func (p part) behavior(usual behavior) (behavior, error) {

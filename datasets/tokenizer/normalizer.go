@@ -94,9 +94,6 @@ func replace(find finder, content string) normalizer {
 // replaceLiteral is replace for a fixed string, which is what almost all files have.
 func replaceLiteral(pattern, content string) normalizer {
 	slow := replace(literal(pattern), content)
-	if pattern == "" {
-		return slow
-	}
 	single := utf8.RuneCountInString(pattern) == 1
 	return func(p piece) piece {
 		if !single && p.zero >= 0 && strings.HasPrefix(p.text, pattern) {
