@@ -195,6 +195,10 @@ func (f flags) source(t *testing.T) (datasets.Source, error) {
 				t.Fatal(err)
 			}
 		}
+	case *datasets.HF:
+		s.Path, s.Name, s.Subset, s.Split = f["dataset-path"], f["hf-name"], f["hf-subset"], f["hf-split"]
+		s.OutputLen, s.NoStream = f.optional(t, "hf-output-len"), f["no-stream"] != ""
+		s.MinDistance, s.MaxDistance = f.float(t, "blazedit-min-distance", 0), f.float(t, "blazedit-max-distance", 1)
 	case *datasets.SpecBench:
 		s.Path, s.OutputLen = f["dataset-path"], f.int(t, "spec-bench-output-len", s.OutputLen)
 		s.Category = f["spec-bench-category"]
@@ -443,6 +447,7 @@ var refusals = map[string]string{
 func TestGoldenRandom(t *testing.T) { eachGolden(t, "random.jsonl", checkGolden) }
 
 func TestGoldenCustomImage(t *testing.T)      { eachGolden(t, "custom_image.jsonl", checkGolden) }
+func TestGoldenHF(t *testing.T)               { eachGolden(t, "hf.jsonl", checkGolden) }
 func TestGoldenRandomRerank(t *testing.T)     { eachGolden(t, "random_rerank.jsonl", checkGolden) }
 func TestGoldenPrefixRepetition(t *testing.T) { eachGolden(t, "prefix_repetition.jsonl", checkGolden) }
 func TestGoldenShareGPT(t *testing.T)         { eachGolden(t, "sharegpt.jsonl", checkGolden) }

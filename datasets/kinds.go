@@ -33,6 +33,7 @@ var kinds = map[string]func() Source{
 	},
 	"custom_image": func() Source { return &CustomImage{OutputLen: 256} },
 	"custom_audio": func() Source { return &CustomAudio{OutputLen: 256} },
+	"hf":           func() Source { return &HF{MaxDistance: 1} },
 	"custom":       func() Source { return &Custom{OutputLen: 256} },
 	"spec_bench":   func() Source { return &SpecBench{OutputLen: 256} },
 	"speed_bench":  func() Source { return &SpeedBench{Subset: "qualitative", OutputLen: 4096} },

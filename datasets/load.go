@@ -183,6 +183,7 @@ type needs struct {
 	tokenizer bool // a tokenizer
 	all       bool // 0 requests are all rows
 	media     bool // a dialect that sends images, videos or audio
+	embeds    bool // an embedding dialect will do for media
 	chat      bool // chat messages, and nothing else
 	ids       bool // a dialect that sends token ids
 }
@@ -193,7 +194,7 @@ func CheckBackend(src Source, backend string) error {
 	switch {
 	case n.chat && backend != "openai-chat":
 		return fmt.Errorf("dataset %s has tools for chat: use backend openai-chat, not %s", nameOf(src), backend)
-	case n.media && backend != "openai-chat" && backend != "openai-audio" && !strings.Contains(backend, "embeddings-"):
+	case n.media && backend != "openai-chat" && backend != "openai-audio" && !(n.embeds && strings.Contains(backend, "embeddings-")):
 		return fmt.Errorf("dataset %s has media, which backend %s does not send: use openai-chat or openai-audio", nameOf(src), backend)
 	case n.ids && backend != "vllm" && backend != "openai":
 		return fmt.Errorf("dataset %s has prompts of token ids, which backend %s does not send: use vllm or openai", nameOf(src), backend)

@@ -1,0 +1,384 @@
+package datasets
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode"
+
+	"servebench/internal/numpy"
+)
+
+// HF is the source hf: sets of the Hugging Face Hub that have a known shape, as JSON, JSON
+// Lines, CSV or Parquet files.
+type HF struct {
+	// Path is a folder, a file, or the id of a set on the Hub.
+	Path string `json:"path" yaml:"path"`
+	// Name is the id of the set that a local Path holds.
+	Name   string `json:"name,omitempty" yaml:"name,omitempty"`
+	Subset string `json:"subset,omitempty" yaml:"subset,omitempty"`
+	Split  string `json:"split,omitempty" yaml:"split,omitempty"`
+	// OutputLen is the length of every answer in tokens; nil takes what is usual for the
+	// set.
+	OutputLen *int `json:"output_len,omitempty" yaml:"output_len,omitempty"`
+	// NoStream reads all rows before it shuffles them, where else it shuffles a thousand
+	// at a time.
+	NoStream bool `json:"no_stream,omitempty" yaml:"no_stream,omitempty"`
+	// MinDistance and MaxDistance keep the rows of the blazedit sets whose edit is so
+	// large, ends included.
+	MinDistance float64 `json:"min_distance,omitempty" yaml:"min_distance,omitempty"`
+	MaxDistance float64 `json:"max_distance" yaml:"max_distance"`
+	// MinAudio and MaxAudio keep the rows of speech sets that are so long, in seconds,
+	// ends included; a MaxAudio of 0 has no limit.
+	MinAudio float64 `json:"min_audio_len_sec,omitempty" yaml:"min_audio_len_sec,omitempty"`
+	MaxAudio float64 `json:"max_audio_len_sec,omitempty" yaml:"max_audio_len_sec,omitempty"`
+	// Categories are those of the function-calling set; none is simple, live_simple and
+	// multiple.
+	Categories []string `json:"categories,omitempty" yaml:"categories,omitempty"`
+	// TokenizerName is the name by which the tokenizer was asked for; speech models are known by it.
+	TokenizerName string `json:"-" yaml:"-"`
+	// Hub brings a set of the Hub onto this machine and says where it is. Without it
+	// only the cache is looked into.
+	Hub func(id string) (folder string, err error) `json:"-" yaml:"-"`
+}
+
+// set finds the known set that the configuration names.
+func (h *HF) set() (hfSet, error) {
+	for _, id := range []string{h.Path, h.Name} {
+		if s, ok := hfSets[id]; ok && (id == h.Path || !s.byPath) {
+			s.id = id
+			if _, named := hfSets[h.Name]; named {
+				s.id = h.Name
+			}
+			return s, nil
+		}
+	}
+	if h.Name != "" {
+		return hfSet{}, fmt.Errorf("no dataset %s, and none %s: hf knows %s", h.Path, h.Name, strings.Join(sortedKeys(hfSets), ", "))
+	}
+	return hfSet{}, fmt.Errorf("no dataset %s: hf knows %s; for a local copy, name the one it holds", h.Path, strings.Join(sortedKeys(hfSets), ", "))
+}
+
+func (h *HF) needs() needs {
+	s, err := h.set()
+	if err != nil {
+		return needs{tokenizer: true}
+	}
+	return needs{tokenizer: true, media: s.media, embeds: true, chat: s.load != nil}
+}
+
+func (h *HF) load(b *build) error {
+	s, err := h.set()
+	if err != nil {
+		return err
+	}
+	root, err := h.root()
+	if err != nil {
+		return err
+	}
+	if s.load != nil {
+		return s.load(h, b, root)
+	}
+	split := h.Split
+	if split == "" {
+		split = s.split
+	}
+	subset := h.Subset
+	if s.noSubset {
+		subset = ""
+	}
+	files, err := splitFiles(root, subset, s.subset, split)
+	if err != nil {
+		return err
+	}
+	skipped := 0
+	job := hfJob{HF: h, hfSet: s, b: b, root: root}
+	err = inBatches(h.rows(b, files), 8*b.Workers, b.Workers, func(r row) (hfSample, error) {
+		out, err := s.make(job, r)
+		if err != nil {
+			return out, fmt.Errorf("%s: %w", r.place, err)
+		}
+		return out, nil
+	}, func(i int, out hfSample) (bool, error) {
+		if !out.keep {
+			skipped++
+			return true, nil
+		}
+		out.ID = b.id(len(b.samples))
+		if s.rowIDs {
+			out.ID = b.id(i)
+		}
+		b.samples = append(b.samples, out.Sample)
+		return len(b.samples) < b.Requests, nil
+	})
+	if err != nil {
+		return err
+	}
+	if skipped > 0 {
+		b.note("%s: %d rows were left out by their lengths", root, skipped)
+	}
+	if err := b.oversample(b.Seed, b.Requests); err != nil {
+		return fmt.Errorf("%s: %w", root, err)
+	}
+	return nil
+}
+
+// root is where the files of the set are.
+func (h *HF) root() (string, error) {
+	if _, err := os.Stat(h.Path); err == nil {
+		return h.Path, nil
+	} else if !errors.Is(err, fs.ErrNotExist) || strings.Count(h.Path, "/") != 1 || filepath.IsAbs(h.Path) {
+		return "", err
+	}
+	if folder, ok := cachedSet(h.Path); ok {
+		return folder, nil
+	}
+	if h.Hub == nil {
+		return "", fmt.Errorf("dataset %s is neither a folder nor in the Hugging Face cache: download it, or give the folder of a copy and the name of the set", h.Path)
+	}
+	return h.Hub(h.Path)
+}
+
+// cachedSet is the folder of a set in the cache of the Hugging Face libraries.
+func cachedSet(id string) (string, bool) {
+	cache := os.Getenv("HF_HUB_CACHE")
+	if cache == "" {
+		home := os.Getenv("HF_HOME")
+		if home == "" {
+			base := os.Getenv("XDG_CACHE_HOME")
+			if base == "" {
+				user, err := os.UserHomeDir()
+				if err != nil {
+					return "", false
+				}
+				base = filepath.Join(user, ".cache")
+			}
+			home = filepath.Join(base, "huggingface")
+		}
+		cache = filepath.Join(home, "hub")
+	}
+	folder := filepath.Join(cache, "datasets--"+strings.ReplaceAll(id, "/", "--"))
+	commit, err := os.ReadFile(filepath.Join(folder, "refs", "main"))
+	if err != nil {
+		return "", false
+	}
+	snapshot := filepath.Join(folder, "snapshots", strings.TrimSpace(string(commit)))
+	info, err := os.Stat(snapshot)
+	return snapshot, err == nil && info.IsDir()
+}
+
+// splitWords are the words by which the datasets library knows a split in a file's path.
+var splitWords = map[string]string{
+	"train": "train", "training": "train",
+	"validation": "validation", "valid": "validation", "dev": "validation", "val": "validation",
+	"test": "test", "testing": "test", "eval": "test", "evaluation": "test",
+}
+
+// splitOf is the split that a path belongs to; empty when it names none.
+func splitOf(path string) string {
+	words := strings.FieldsFunc(strings.ToLower(path), func(r rune) bool { return !unicode.IsLetter(r) })
+	for _, w := range slices.Backward(words) {
+		if s, ok := splitWords[w]; ok {
+			return s
+		}
+	}
+	return ""
+}
+
+// splitFiles finds the data files of a split. Files whose paths name no split are the
+// training split.
+func splitFiles(root, subset, usualSubset, split string) ([]string, error) {
+	info, err := os.Stat(root)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		if readers[extension(root)] == nil {
+			return nil, fmt.Errorf("%s: cannot read %q files: have %s", root, extension(root), strings.Join(sortedKeys(readers), ", "))
+		}
+		return []string{root}, nil
+	}
+	var paths []string
+	// Walk does not follow the links of a cache, which point at files, so it finds all.
+	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case path != root && strings.HasPrefix(entry.Name(), "."):
+			if entry.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		case !entry.IsDir() && readers[extension(path)] != nil:
+			rel, err := filepath.Rel(root, path)
+			if err != nil {
+				return err
+			}
+			paths = append(paths, filepath.ToSlash(rel))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(paths) == 0 {
+		return nil, fmt.Errorf("%s: no data files: have readers for %s", root, strings.Join(sortedKeys(readers), ", "))
+	}
+	if subset == "" {
+		subset = usualSubset
+	}
+	if subset != "" {
+		in := slices.DeleteFunc(slices.Clone(paths), func(p string) bool {
+			return !slices.Contains(strings.Split(filepath.Dir(p), "/"), subset) && !strings.HasPrefix(filepath.Base(p), subset+".") && !strings.HasPrefix(filepath.Base(p), subset+"-")
+		})
+		switch {
+		case len(in) > 0:
+			paths = in
+		case subset != usualSubset:
+			return nil, fmt.Errorf("%s: no subset %q: the files are %s", root, subset, few(paths))
+		}
+	}
+	splits := map[string][]string{}
+	for _, p := range paths {
+		if s := splitOf(p); s != "" {
+			splits[s] = append(splits[s], filepath.Join(root, filepath.FromSlash(p)))
+		}
+	}
+	if len(splits) == 0 {
+		for _, p := range paths {
+			splits["train"] = append(splits["train"], filepath.Join(root, filepath.FromSlash(p)))
+		}
+	}
+	want := split
+	if s, ok := splitWords[split]; ok {
+		want = s
+	}
+	if want == "" {
+		want = "train"
+		if len(splits) == 1 {
+			want = sortedKeys(splits)[0]
+		}
+	}
+	files := splits[want]
+	if len(files) == 0 {
+		return nil, fmt.Errorf("%s: no split %q: have %s", root, split, strings.Join(sortedKeys(splits), ", "))
+	}
+	slices.Sort(files)
+	return files, nil
+}
+
+func few(paths []string) string {
+	if len(paths) > 8 {
+		return strings.Join(paths[:8], ", ") + " and more"
+	}
+	return strings.Join(paths, ", ")
+}
+
+// rows are the rows of files, in the order in which the datasets library of Python gives
+// them after shuffle(seed).
+func (h *HF) rows(b *build, files []string) iter.Seq2[row, error] {
+	if b.KeepOrder {
+		return rowsOf(files)
+	}
+	if h.NoStream {
+		return shuffledRows(rowsOf(files), uint64(b.Seed))
+	}
+	if len(files) > 1 {
+		order := numpy.NewGenerator(uint64(b.Seed)).Permutation(len(files))
+		mixed := make([]string, len(files))
+		for i, k := range order {
+			mixed[i] = files[k]
+		}
+		files = mixed
+	}
+	return streamShuffled(rowsOf(files), uint64(b.Seed))
+}
+
+// shuffledRows reads everything first.
+func shuffledRows(seq iter.Seq2[row, error], seed uint64) iter.Seq2[row, error] {
+	return func(yield func(row, error) bool) {
+		var rows []row
+		for r, err := range seq {
+			if err != nil {
+				yield(r, err)
+				return
+			}
+			rows = append(rows, r)
+		}
+		for _, i := range numpy.NewGenerator(seed).Permutation(len(rows)) {
+			if !yield(rows[i], nil) {
+				return
+			}
+		}
+	}
+}
+
+// streamShuffled permutes a buffer of a thousand rows whenever it is full, gives the first
+// half out, and what is left at the end.
+func streamShuffled(seq iter.Seq2[row, error], seed uint64) iter.Seq2[row, error] {
+	const size = 1000
+	return func(yield func(row, error) bool) {
+		rng := numpy.NewGenerator(seed)
+		var buffer []row
+		give := func(n func(int) int) bool {
+			mixed := make([]row, len(buffer))
+			for i, k := range rng.Permutation(len(buffer)) {
+				mixed[i] = buffer[k]
+			}
+			out := n(len(mixed))
+			for _, r := range mixed[:out] {
+				if !yield(r, nil) {
+					return false
+				}
+			}
+			buffer = mixed[out:]
+			return true
+		}
+		for r, err := range seq {
+			if err != nil {
+				yield(r, err)
+				return
+			}
+			if buffer = append(buffer, r); len(buffer) == size && !give(func(n int) int { return n / 2 }) {
+				return
+			}
+		}
+		give(func(n int) int { return n })
+	}
+}
+
+// inBatches runs work on several goroutines for some rows at a time, and hands the results
+// to take in order, which stops it by returning false or an error.
+func inBatches[T any](rows iter.Seq2[row, error], size, workers int, work func(row) (T, error), take func(i int, v T) (bool, error)) error {
+	at := 0
+	batch := make([]row, 0, size)
+	flush := func() (bool, error) {
+		more := true
+		err := inOrder(len(batch), workers, func(i int) (T, error) { return work(batch[i]) }, func(i int, v T) (bool, error) {
+			var err error
+			more, err = take(at+i, v)
+			return more, err
+		})
+		at += len(batch)
+		batch = batch[:0]
+		return more, err
+	}
+	for r, err := range rows {
+		if err != nil {
+			return err
+		}
+		if batch = append(batch, r); len(batch) < size {
+			continue
+		}
+		if more, err := flush(); err != nil || !more {
+			return err
+		}
+	}
+	_, err := flush()
+	return err
+}
