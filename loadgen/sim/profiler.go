@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"sync"
-	"sync/atomic"
 )
 
 // A profiler notes steps between start and stop, and writes them as the traces that a real server's profiler
@@ -25,7 +24,8 @@ type profiler struct {
 	session *session
 	earlier []Step // Gaudi: what the first file holds besides, because nothing empties the queue at start
 	wrote   bool
-	count   atomic.Int64 // sessions so far
+	stamped int64
+	count   int64 // sessions so far
 }
 
 // A session is one recording.
@@ -75,7 +75,7 @@ func (s *Step) turnBegan() int64 {
 func (p *profiler) writeWorkers(t *session) error {
 	t.isWritten = true
 	for rank := range p.cfg.Ranks {
-		stamp := p.clock.now()
+		stamp := p.nameStamp()
 		var err error
 		if p.cfg.Device == Gaudi {
 			err = p.writeFile(fmt.Sprintf("vllm.%d.pt.trace.json.gz", stamp), func(w io.Writer) error { return p.writeGaudi(w, t, rank) })
@@ -97,6 +97,12 @@ func (p *profiler) writeWorkers(t *session) error {
 	return nil
 }
 
+// nameStamp is the time for a file's name, no two alike.
+func (p *profiler) nameStamp() int64 {
+	p.stamped = max(p.clock.now(), p.stamped+1)
+	return p.stamped
+}
+
 func (t *session) named(name string) string {
 	if t.prefix == "" {
 		return name
@@ -110,7 +116,7 @@ func (p *profiler) writeFrontEnd(t *session) error {
 		return nil
 	}
 	name := t.named(fmt.Sprintf("%s_%d.async_llm", hostName(), os.Getpid()))
-	return p.writeFile(fmt.Sprintf("%s.%d.pt.trace.json.gz", name, p.clock.now()), func(w io.Writer) error { return p.writeKineto(w, t, -1) })
+	return p.writeFile(fmt.Sprintf("%s.%d.pt.trace.json.gz", name, p.nameStamp()), func(w io.Writer) error { return p.writeKineto(w, t, -1) })
 }
 
 func hostName() string {
@@ -159,7 +165,8 @@ func (s *Server) startProfile(w http.ResponseWriter, r *http.Request) {
 	ok := s.engine.order(func() {
 		began := s.clock.now()
 		s.engine.rest(began + int64(p.cfg.ProfileStart)/2)
-		t.began, t.number = s.clock.now(), p.count.Add(1)
+		p.count++
+		t.began, t.number = s.clock.now(), p.count
 		p.session = t
 		s.engine.rest(began + int64(p.cfg.ProfileStart))
 	})

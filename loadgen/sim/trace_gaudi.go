@@ -130,6 +130,7 @@ var lanes = []struct {
 func (g *gaudiWriter) bridge(t *session) {
 	const compute, copies = "STREAM_TYPE_COMPUTE", "STREAM_TYPE_COPY_DEVICE_TO_HOST"
 	logger, thread := g.pid+10_000, g.pid
+	free := make(map[int]int64)
 	wait := func(from, to int64, stream string, waiter int) {
 		g.handle++
 		args := fmt.Sprintf(`"eventHandle": "0x%x", "streamHandle": "0x%x", "streamName": "%s"`, 0x1000+g.handle%64*16, 0x100+waiter*16, stream)
@@ -140,7 +141,10 @@ func (g *gaudiWriter) bridge(t *session) {
 		tick := (to - from) / 100
 		g.pair("Runtime", name, logger, thread, from, from+min(10_000, 30*tick), args)
 		g.pair("Runtime", "synEventRecord", logger, thread, from+min(10_500, 31*tick), from+min(11_500, 33*tick), args)
-		g.pair("Runtime", "synEventSynchronize", logger, thread+waiter, from+min(12_000, 35*tick), to, args)
+		// A waiting thread waits for one thing at a time.
+		begin := max(from+min(12_000, 35*tick), free[waiter])
+		g.pair("Runtime", "synEventSynchronize", logger, thread+waiter, begin, max(to, begin), args)
+		free[waiter] = max(to, begin)
 	}
 	for i := range t.steps {
 		s := &t.steps[i]

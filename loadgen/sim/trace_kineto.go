@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 )
 
 // annotation is the step's name in a trace.
@@ -16,25 +17,85 @@ func (s *Step) annotation(isDetailed bool) string {
 	return fmt.Sprintf("execute_context_%d(%d)_generation_%d(%d)", s.Prompts, s.PromptTokens, s.Sequences, s.Sequences)
 }
 
-// kernels are what a step runs on the device, with their shares of its time in percent.
+// kernels are what a step runs on the device, with their shares of its time in percent, and the ops that launch them.
 var kernels = []struct {
-	name  string
-	share int64
+	name, op string
+	share    int64
 }{
-	{"void at::native::vectorized_gather_kernel<16, long>", 3},
-	{"void vllm::layer_norm_kernel<c10::BFloat16>", 5},
-	{"nvjet_tst_128x64_64x8_2x1_v_bz_TNT", 24},
-	{"flash_fwd_splitkv_kernel", 20},
-	{"nvjet_tst_64x64_64x10_4x1_v_bz_TNT", 14},
-	{"nvjet_tst_256x128_64x4_2x1_v_bz_bias_TNT", 22},
-	{"triton_poi_fused_relu_0", 4},
-	{"nvjet_tst_128x256_64x4_1x2_h_bz_TNT", 8},
+	{"void at::native::vectorized_gather_kernel<16, long>", "aten::embedding", 3},
+	{"void vllm::layer_norm_kernel<c10::BFloat16>", "aten::layer_norm", 5},
+	{"nvjet_tst_128x64_64x8_2x1_v_bz_TNT", "aten::linear", 24},
+	{"flash_fwd_splitkv_kernel", "vllm::unified_attention_with_output", 20},
+	{"nvjet_tst_64x64_64x10_4x1_v_bz_TNT", "aten::linear", 14},
+	{"nvjet_tst_256x128_64x4_2x1_v_bz_bias_TNT", "aten::linear", 22},
+	{"triton_poi_fused_relu_0", "triton_poi_fused_relu_0", 4},
+	{"nvjet_tst_128x256_64x4_1x2_h_bz_TNT", "aten::linear", 8},
 }
 
 const (
 	streamID   = 7
-	onlyKernel = 40_000 // device time in ns below which a step is one kernel
+	onlyKernel = int64(time.Millisecond) // device time below which a step is one kernel
 )
+
+// A launch is one API call and the device work that it starts.
+type launch struct {
+	op, call string // op is empty where none encloses the call
+	from, to int64
+	work     []work
+	external int64
+}
+
+type work struct {
+	cat, name string
+	from, to  int64
+	more      string // further arguments
+}
+
+// launches are what one step has the device do. The work fills [DeviceBegan, DeviceEnded] but for two gaps: 5 us after the
+// input's copy, of which the host is late by 1 us and the launch takes 4 us, and 1 us before the output's copy, which was launched
+// long before. A step of less than a millisecond is one kernel.
+func launches(s *Step) []launch {
+	const us = int64(time.Microsecond)
+	from, to := s.DeviceBegan, s.DeviceEnded
+	if s.Phase == Empty || to <= from {
+		return nil
+	}
+	if to-from < onlyKernel {
+		begin := max(s.Began, from-4*us)
+		return []launch{{"aten::linear", "cudaLaunchKernel", begin, min(begin+2*us, s.Dispatched), []work{{"kernel", kernels[2].name, from, to, ""}}, 0}}
+	}
+	tokens := s.PromptTokens + s.Sequences
+	var out []launch
+	first, begin := from, from
+	if from-s.Began >= 10*us {
+		first, begin = from+7*us, from+3*us
+		out = append(out, launch{"aten::copy_", "cudaMemcpyAsync", from - 4*us, from - us, []work{
+			{"gpu_memcpy", "Memcpy HtoD (Pinned -> Device)", from, from + 2*us, fmt.Sprintf(`, "bytes": %d, "memory bandwidth (GB/s)": %s`, 8*tokens, pyFloat(float64(8*tokens)/2000))},
+		}, 0})
+	}
+	last, rest := to-3*us, s.Dispatched-6*us-begin
+	graph := launch{call: "cudaGraphLaunch", from: begin, to: begin + rest/2}
+	share, done := int64(0), first
+	for i, kernel := range kernels {
+		at := begin + rest*share/100
+		share += kernel.share
+		w := work{"kernel", kernel.name, done, first + (last-first)*share/100, fmt.Sprintf(`, "grid": [%d, 1, 1], "block": [256, 1, 1]`, tokens)}
+		done = w.to
+		if s.Phase == Decode {
+			w.more += fmt.Sprintf(`, "graph id": 1, "graph node id": %d`, i+1)
+			graph.work = append(graph.work, w)
+		} else {
+			out = append(out, launch{kernel.op, "cudaLaunchKernel", at, at + 2*us, []work{w}, 0})
+		}
+	}
+	if s.Phase == Decode {
+		out = append(out, graph)
+	}
+	bytes := 8 * max(s.NewTokens, 1)
+	return append(out, launch{"aten::copy_", "cudaMemcpyAsync", s.Dispatched - 5*us, s.Dispatched - 2*us, []work{
+		{"gpu_memcpy", "Memcpy DtoH (Device -> Pinned)", to - 2*us, to, fmt.Sprintf(`, "bytes": %d, "memory bandwidth (GB/s)": %s`, bytes, pyFloat(float64(bytes)/2000))},
+	}, 0})
+}
 
 // kinetoWriter writes one process's rows.
 type kinetoWriter struct {
@@ -183,23 +244,30 @@ func ranks(n int) string {
 // steps writes annotations and ops first, then Python rows, then calls and device work, like the real exporter: rows
 // are not sorted by time.
 func (k *kinetoWriter) steps(t *session) {
-	numbers := make([]int64, len(t.steps)) // each annotation's External id
+	isCPU := k.cfg.Device == CPU
+	started := make([][]launch, len(t.steps))
 	for i := range t.steps {
 		s := &t.steps[i]
-		numbers[i] = k.external + 1
 		k.op("user_annotation", s.annotation(k.cfg.DetailedAnnotations), s.Began, s.Dispatched)
 		if s.Phase == Empty {
 			continue
 		}
-		prepared := min(s.DeviceBegan, s.Dispatched)
-		if k.cfg.Device == CPU {
-			prepared = s.Began + (s.Dispatched-s.Began)/10
+		if isCPU {
+			part := (s.Dispatched - s.Began) / 10
+			for j, op := range []string{"aten::copy_", "aten::linear", "vllm::unified_attention_with_output", "aten::linear", "aten::argmax"} {
+				from := s.Began + part*int64(2*j) + part/10
+				k.op("cpu_op", op, from, from+part*18/10)
+			}
+			continue
 		}
-		k.op("cpu_op", "aten::copy_", s.Began+(prepared-s.Began)/2, prepared-(prepared-s.Began)/10)
-		from, to := prepared+(s.Dispatched-prepared)/20, s.Dispatched-(s.Dispatched-prepared)/10
-		k.op("cpu_op", "aten::linear", from, from+(to-from)/3)
-		k.op("cpu_op", "vllm::unified_attention_with_output", from+(to-from)/3+1, from+2*(to-from)/3)
-		k.op("cpu_op", "aten::linear", from+2*(to-from)/3+1, to)
+		started[i] = launches(s)
+		for j := range started[i] {
+			l := &started[i][j]
+			if l.op != "" {
+				k.op("cpu_op", l.op, max(l.from-500, s.Began), min(l.to+500, s.Dispatched))
+			}
+			l.external = k.external
+		}
 	}
 	loop := k.frame(0, "vllm/v1/engine/core.py(1171): run_busy_loop", t.began, t.ended)
 	last := t.began
@@ -217,69 +285,39 @@ func (k *kinetoWriter) steps(t *session) {
 			continue
 		}
 		prepared := min(s.DeviceBegan, s.Dispatched)
-		k.frame(run, "vllm/v1/worker/gpu_model_runner.py(1207): _prepare_inputs", s.Began, s.Began+(prepared-s.Began)*19/20)
+		if isCPU {
+			prepared = s.Began + (s.Dispatched-s.Began)/5
+		}
+		k.frame(run, "vllm/v1/worker/gpu_model_runner.py(1207): _prepare_inputs", s.Began, prepared)
 		k.frame(run, "nn.Module: OPTForCausalLM_0", prepared, s.Dispatched-(s.Dispatched-prepared)/20)
-		if k.cfg.Device == CUDA {
+		if !isCPU {
 			k.frame(step, "<built-in method synchronize of torch.cuda.Event object at 0x7f3c5c0e8a30>", s.Dispatched, max(s.DeviceEnded, s.Dispatched))
 		}
 	}
-	if k.cfg.Device == CPU {
-		return
-	}
 	for i := range t.steps {
-		if s := &t.steps[i]; s.Phase != Empty {
-			k.external = numbers[i]
-			k.onDevice(s)
+		if s := &t.steps[i]; !isCPU && s.Phase != Empty {
+			k.onDevice(s, started[i])
 		}
 	}
 }
 
-// onDevice writes what one step had the device do. Device work fills [DeviceBegan, DeviceEnded) but for two gaps: 5 us after the input's copy,
-// of which the host is late by 1 us and the launch takes 4 us, and 1 us before the output's copy, which was launched long before.
-func (k *kinetoWriter) onDevice(s *Step) {
-	const us = 1000
+// onDevice writes one step's calls and device work.
+func (k *kinetoWriter) onDevice(s *Step, started []launch) {
 	correlation := int64(s.Number) * 32
-	name := s.annotation(k.cfg.DetailedAnnotations)
-	from, to := s.DeviceBegan, s.DeviceEnded
-	isGraph := s.Phase == Decode
-	launch := max(s.Began, from-4*us)
-	if to-from < onlyKernel {
-		k.call("cudaLaunchKernel", correlation, launch, launch+2*us, true)
-		if to > from {
-			k.work("kernel", kernels[2].name, correlation, from, to, "")
-		}
-	} else {
-		k.call("cudaMemcpyAsync", correlation, launch, launch+3*us, true)
-		k.work("gpu_memcpy", "Memcpy HtoD (Pinned -> Device)", correlation, from, from+2*us, fmt.Sprintf(`, "bytes": %d, "memory bandwidth (GB/s)": 1.0`, 8*(s.PromptTokens+s.Sequences)))
-		first, last := from+7*us, to-3*us
-		begin := from + 3*us
-		rest := s.Dispatched - 6*us - begin
-		if isGraph {
-			correlation++
-			k.call("cudaGraphLaunch", correlation, begin, begin+max(rest/2, us), true)
-		}
-		done := first
-		share := int64(0)
-		for i, kernel := range kernels {
-			share += kernel.share
-			end := first + (last-first)*share/100
-			more := fmt.Sprintf(`, "grid": [%d, 1, 1], "block": [256, 1, 1]`, max(s.PromptTokens+s.Sequences, 1))
-			if isGraph {
-				more += fmt.Sprintf(`, "graph id": 1, "graph node id": %d`, i+1)
-			} else {
-				correlation++
-				at := begin + rest*int64(i)/int64(len(kernels))
-				k.call("cudaLaunchKernel", correlation, at, at+2*us, true)
-			}
-			k.work("kernel", kernel.name, correlation, done, end, more)
-			done = end
-		}
+	for _, l := range started {
 		correlation++
-		k.call("cudaMemcpyAsync", correlation, s.Dispatched-5*us, s.Dispatched-2*us, true)
-		k.work("gpu_memcpy", "Memcpy DtoH (Device -> Pinned)", correlation, to-2*us, to, fmt.Sprintf(`, "bytes": %d, "memory bandwidth (GB/s)": 0.5`, 8*max(s.NewTokens, 1)))
+		k.external = l.external
+		k.call(l.call, correlation, l.from, l.to, true)
+		for _, w := range l.work {
+			k.work(w.cat, w.name, correlation, w.from, w.to, w.more)
+		}
 	}
-	if to > from {
-		k.add(row{ph: "X", cat: "gpu_user_annotation", name: name, pid: k.device, tid: streamID, ts: from - k.base - 1, dur: to - from + 2, args: fmt.Sprintf(`"External id": %d`, k.external)})
+	if len(started) > 0 {
+		// The exporter's copy of the annotation reaches a nanosecond beyond the work at both ends.
+		k.add(row{
+			ph: "X", cat: "gpu_user_annotation", name: s.annotation(k.cfg.DetailedAnnotations), pid: k.device, tid: streamID,
+			ts: s.DeviceBegan - k.base - 1, dur: s.DeviceEnded - s.DeviceBegan + 2, args: fmt.Sprintf(`"External id": %d`, k.external),
+		})
 	}
-	k.call("cudaEventSynchronize", correlation+1, s.Dispatched+us/2, max(to, s.Dispatched+us/2), false)
+	k.call("cudaEventSynchronize", correlation+1, s.Dispatched, max(s.DeviceEnded, s.Dispatched), false)
 }
