@@ -644,6 +644,12 @@ func (c *checker) own() {
 	if getenv == nil {
 		getenv = func(string) string { return "" }
 	}
+	// To the original, --out is short for --output-len: a line that relies on it must not run with another length.
+	if c.Out != nil {
+		if _, err := strconv.Atoi(*c.Out); err == nil {
+			c.add(atStart, "--out %s would be a folder: for the length of outputs write --output-len", *c.Out)
+		}
+	}
 	var err error
 	if c.MaxFailuresFlag != nil {
 		var limit failureLimit

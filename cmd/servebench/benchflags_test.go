@@ -227,6 +227,43 @@ func outcome(t *testing.T, p *argparse.Parser, argv []string) string {
 	return "changed " + asJSON(t, changed)
 }
 
+// TestArgparseAgrees compares 500 odd command lines with what CPython's argparse and a rendering of the
+// original's front end made of them: the values given, or the beginning of the error.
+func TestArgparseAgrees(t *testing.T) {
+	file, err := os.Open(filepath.Join("testdata", "argparse.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	lines := 0
+	for scanner := bufio.NewScanner(file); scanner.Scan(); lines++ {
+		var argv []string
+		var want string
+		if err := json.Unmarshal(scanner.Bytes(), &[]any{&argv, &want}); err != nil {
+			t.Fatal(err)
+		}
+		p := benchCommandParser()
+		p.Strict = true
+		values, err := p.Parse(argv)
+		var parts []string
+		if err != nil {
+			parts = []string{"ERR", err.Error()}
+		} else {
+			for v := range values.All() {
+				if v.By != argparse.Default && v.Value != nil {
+					parts = append(parts, v.Option.Dest()+"="+argparse.Repr(v.Value))
+				}
+			}
+		}
+		if got := []rune(strings.Join(parts, " ")); string(got[:min(200, len(got))]) != want {
+			t.Errorf("%q\ngot  %s\nwant %s", argv, string(got), want)
+		}
+	}
+	if lines != 500 {
+		t.Errorf("%d lines, want 500", lines)
+	}
+}
+
 func TestGoldenCLINamespace(t *testing.T) {
 	found := 0
 	for _, line := range goldenLines(t, "wire", "cases.jsonl") {
@@ -406,6 +443,7 @@ func TestFaultsAreToldBeforeTheFirstRequest(t *testing.T) {
 		{"--request-rate 0", "--request-rate 0.0: must be above 0"},
 		{"--request-rate nan", "--request-rate nan: must be above 0"},
 		{"--burstiness 0 --request-rate 1", "--burstiness 0.0: must be above 0"},
+		{"--out 128", "--out 128 would be a folder: for the length of outputs write --output-len"},
 		{"--compare a", "--compare needs two files, not 1"},
 		{"--compare a b", ""},
 		{"--sweep-max-concurrency 1,x", `"x" is no number from 1 on`},

@@ -1,6 +1,12 @@
 package argparse
 
-import "iter"
+import (
+	"fmt"
+	"iter"
+	"math"
+	"strconv"
+	"strings"
+)
 
 // A Dict is a JSON object or a Python dict: it keeps the order of its keys, and a key
 // set again keeps its place. The zero Dict is empty.
@@ -14,9 +20,28 @@ type item struct{ key, value any }
 // A Tuple is a Python tuple.
 type Tuple []any
 
+// keyText is the same for keys that are equal in Python: 1, 1.0 and True are.
 func keyText(key any) string {
-	if s, ok := key.(string); ok {
-		return "s" + s
+	switch k := key.(type) {
+	case string:
+		return "s" + k
+	case bool:
+		if k {
+			return "v1"
+		}
+		return "v0"
+	case float64:
+		if k == math.Trunc(k) && math.Abs(k) < 1<<53 {
+			return "v" + strconv.FormatFloat(k+0, 'f', 0, 64)
+		}
+	case Tuple:
+		var text strings.Builder
+		text.WriteString("t")
+		for _, element := range k {
+			part := keyText(element)
+			fmt.Fprintf(&text, "%d:%s", len(part), part)
+		}
+		return text.String()
 	}
 	return "v" + Repr(key)
 }

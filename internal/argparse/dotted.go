@@ -19,7 +19,7 @@ type piece struct {
 func (r *parse) dottedOption(word, name string, explicit *string) (token, error) {
 	name, list := strings.CutSuffix(name, "+")
 	path := strings.Split(name, ".")
-	o, full, err := r.resolve(path[0])
+	o, full, err := r.resolve(path[0], path[0])
 	if err != nil {
 		return token{}, err
 	}

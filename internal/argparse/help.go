@@ -171,7 +171,7 @@ type Completion struct{ Word, Help string }
 func (p *Parser) Complete(words []string, last string) []Completion {
 	r := &parse{Parser: p, options: p.table()}
 	if name, value, ok := strings.Cut(last, "="); ok && strings.HasPrefix(last, "--") {
-		o, _, err := r.resolve(dashed(name))
+		o, _, err := r.resolve(dashed(name), last)
 		if err != nil || o == nil {
 			return nil
 		}
@@ -181,7 +181,7 @@ func (p *Parser) Complete(words []string, last string) []Completion {
 		if len(words) == 0 {
 			return nil
 		}
-		o, _, err := r.resolve(dashed(words[len(words)-1]))
+		o, _, err := r.resolve(dashed(words[len(words)-1]), last)
 		if err != nil || o == nil || o.Action != Store {
 			return nil
 		}

@@ -1,6 +1,7 @@
 package argparse
 
 import (
+	"math/big"
 	"strings"
 )
 
@@ -58,7 +59,7 @@ func (s *literal) literal(depth int) (any, error) {
 	}
 	switch c := s.text[s.at]; {
 	case c == '\'' || c == '"':
-		return s.quoted()
+		return s.strings()
 	case c == '(':
 		s.at++
 		list, commas, err := s.elements(')', depth)
@@ -177,6 +178,9 @@ func (s *literal) numeral() (any, error) {
 		}
 		return value, nil
 	}
+	if n, ok := new(big.Int).SetString(sign+text, 0); ok { // 0x10, 0o17, 0b1
+		return shrink(n), nil
+	}
 	value, err := ParseFloat(sign + text)
 	if err != nil {
 		return nil, s.fault("expected a number")
@@ -184,8 +188,22 @@ func (s *literal) numeral() (any, error) {
 	return value, nil
 }
 
+// strings reads one string, or several side by side, which are one.
+func (s *literal) strings() (any, error) {
+	var all string
+	for s.at < len(s.text) && (s.text[s.at] == '\'' || s.text[s.at] == '"') {
+		part, err := s.quoted()
+		if err != nil {
+			return nil, err
+		}
+		all += part
+		s.blank()
+	}
+	return all, nil
+}
+
 // quoted reads a string in single or double quotes; of the escapes only the plain ones.
-func (s *literal) quoted() (any, error) {
+func (s *literal) quoted() (string, error) {
 	quote := s.text[s.at]
 	s.at++
 	var out strings.Builder
@@ -196,20 +214,20 @@ func (s *literal) quoted() (any, error) {
 		case c == quote:
 			return out.String(), nil
 		case c == '\n':
-			return nil, s.fault("unfinished string")
+			return "", s.fault("unfinished string")
 		case c != '\\':
 			out.WriteByte(c)
 		case s.at == len(s.text):
-			return nil, s.fault("unfinished string")
+			return "", s.fault("unfinished string")
 		default:
 			escaped := s.text[s.at]
 			s.at++
 			plain, ok := map[byte]byte{'n': '\n', 't': '\t', 'r': '\r', '\\': '\\', '\'': '\'', '"': '"'}[escaped]
 			if !ok {
-				return nil, s.fault("unknown escape")
+				return "", s.fault("unknown escape")
 			}
 			out.WriteByte(plain)
 		}
 	}
-	return nil, s.fault("unfinished string")
+	return "", s.fault("unfinished string")
 }

@@ -2,6 +2,7 @@ package argparse
 
 import (
 	"errors"
+	"math"
 	"math/big"
 	"strconv"
 	"strings"
@@ -13,9 +14,9 @@ var errSyntax = errors.New("invalid syntax")
 // maxDigits is Python's limit on the digits of a whole number in text.
 const maxDigits = 4300
 
-// trimSpace is Python's str.strip().
+// trimSpace drops the blanks that Python's int() and float() overlook.
 func trimSpace(s string) string {
-	return strings.TrimFunc(s, func(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f })
+	return strings.TrimFunc(s, unicode.IsSpace)
 }
 
 // ParseInt is Python's int(text): an int, or a *big.Int where that does not fit.
@@ -62,6 +63,9 @@ func ParseFloat(text string) (float64, error) {
 	text, ok := withoutUnderscores(trimSpace(text))
 	if !ok {
 		return 0, errSyntax
+	}
+	if strings.EqualFold(strings.TrimLeft(text, "+-"), "nan") && len(text) <= 4 {
+		return math.NaN(), nil // Go allows it no sign
 	}
 	// Go also reads hexadecimal numbers, Python does not.
 	if strings.ContainsAny(text, "xXpP") {

@@ -164,7 +164,7 @@ func (r *parse) option(word string) (token, error) {
 	if !r.Strict && strings.HasPrefix(name, "--") && strings.Contains(name, ".") {
 		return r.dottedOption(word, name, explicit)
 	}
-	o, full, err := r.resolve(name)
+	o, full, err := r.resolve(name, word)
 	if err != nil {
 		return t, err
 	}
@@ -190,8 +190,9 @@ func (r *parse) named(name string) *Option {
 	return nil
 }
 
-// resolve finds the one option whose name begins with the given text, or none.
-func (r *parse) resolve(name string) (*Option, string, error) {
+// resolve finds the one option whose name begins with the given text, or none. Word is what
+// an error calls it.
+func (r *parse) resolve(name, word string) (*Option, string, error) {
 	if o := r.named(name); o != nil {
 		return o, name, nil
 	}
@@ -212,7 +213,7 @@ func (r *parse) resolve(name string) (*Option, string, error) {
 			return found, names[0], nil
 		}
 		if len(names) > 1 {
-			return nil, "", r.fail("ambiguous option: %s could match %s", name, strings.Join(names, ", "))
+			return nil, "", r.fail("ambiguous option: %s could match %s", word, strings.Join(names, ", "))
 		}
 	}
 	return nil, "", nil
