@@ -74,6 +74,9 @@ func run(c config) error {
 	if err != nil {
 		return err
 	}
+	// The log grows as long as the run lasts and is short-lived: a collection would only delay a deadline.
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(4 << 30)
 	fmt.Printf("listening on %s\n", s.address())
 	interrupts := make(chan os.Signal, 1)
 	signal.Notify(interrupts, syscall.SIGINT, syscall.SIGTERM)
@@ -147,13 +150,10 @@ func (s *server) serve() error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	syscall.RawSyscall(syscall.SYS_PRCTL, prSetTimerslack, 1, 0)
-	// The log grows as long as the run lasts and is short-lived: a collection would only delay a deadline.
-	debug.SetGCPercent(-1)
-	debug.SetMemoryLimit(4 << 30)
 	defer s.close()
 	events := make([]syscall.EpollEvent, 1024)
 	for !s.stopping.Load() {
-		// Reading comes first once per burst, so that requests do not wait for a long step of many streams.
+		// What has come is looked at once per burst, so that requests do not wait for a long step of many streams.
 		timeout := int64(-1)
 		if len(s.due) > 0 {
 			timeout = max(s.due[0].due-now()-int64(s.Spin), 0)

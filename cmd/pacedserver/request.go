@@ -71,12 +71,12 @@ type completion struct {
 	Prompt json.RawMessage `json:"prompt"`
 }
 
-// promptTokens counts a prompt of token ids, and the words of a text.
+// promptTokens counts the token ids of a prompt, or the words of a text, roughly: it must not take long, for other streams wait.
 func promptTokens(prompt json.RawMessage) int {
 	if len(prompt) > 0 && prompt[0] == '[' {
 		return bytes.Count(prompt, []byte(",")) + 1
 	}
-	return len(bytes.Fields(prompt))
+	return bytes.Count(prompt, []byte(" ")) + 1
 }
 
 const streamHead = "HTTP/1.1 200 OK\r\n" +

@@ -56,6 +56,7 @@ type seen struct {
 	reads         []wire.Read // of each token's event
 	joined        int         // body reads that took several reads of the connection
 	shared        int         // events that an earlier event's read completed
+	followed      []bool      // events behind which their read brought more, so that their stamp is an upper bound
 	err           error
 }
 
@@ -166,10 +167,11 @@ func (p pacedRun) stream(transport *http.Transport, clock *wire.Clock, url strin
 	var parser sse.Parser
 	buffer := make([]byte, 16<<10)
 	var read wire.Read
-	events := 0
+	events, length := 0, 0
 	emit := func(e sse.Event) {
 		if string(e.Data) != "[DONE]" {
 			s.reads = append(s.reads, read)
+			s.followed = append(s.followed, e.End < length)
 			if events++; events > 1 {
 				s.shared++
 			}
@@ -184,7 +186,7 @@ func (p pacedRun) stream(transport *http.Transport, clock *wire.Clock, url strin
 			s.joined++
 		}
 		last = read.Seq
-		events = 0
+		events, length = 0, n
 		if err := parser.Feed(buffer[:n], emit); err != nil {
 			s.err = err
 			return
@@ -224,7 +226,7 @@ func serverLog(t testing.TB, url string) map[string]pacedLog {
 // An accuracy is how far the client was from the server's log.
 type accuracy struct {
 	ttft, itl               errorsOf // against the kernel's send stamps of the server
-	ttftUser                errorsOf // against the server's own stamps around its writes: the distance outside of them
+	itlBound                errorsOf // those of them where a stamp is an upper bound
 	lag, write              errorsOf // reads: user minus kernel; requests: kernel stamp to the server's receive stamp
 	late, serverLate        errorsOf
 	early                   int // client stamps before the server's write began
@@ -263,12 +265,14 @@ func (p pacedRun) measure(t testing.TB, url string) accuracy {
 				a.early++
 			}
 			a.serverLate = append(a.serverLate, l.Before[k]-l.Due[k])
-			if k > 0 {
+			if k > 0 && (s.followed[k] || s.followed[k-1]) {
+				a.itlBound = append(a.itlBound, abs((r.At-s.reads[k-1].At)-(l.Sent[k]-l.Sent[k-1])))
+			} else if k > 0 {
 				a.itl = append(a.itl, abs((r.At-s.reads[k-1].At)-(l.Sent[k]-l.Sent[k-1])))
 			}
 		}
 	}
-	for _, e := range []errorsOf{a.ttft, a.itl, a.lag, a.late, a.serverLate, a.write} {
+	for _, e := range []errorsOf{a.ttft, a.itl, a.itlBound, a.lag, a.late, a.serverLate, a.write} {
 		slices.Sort(e)
 	}
 	return a
@@ -288,26 +292,45 @@ func TestAccuracy(t *testing.T) {
 	if os.Getenv("SERVEBENCH_ACCURACY") == "" {
 		t.Skip("set SERVEBENCH_ACCURACY=1 to measure against the paced server")
 	}
+	type variant struct {
+		name  string
+		run   pacedRun
+		flags []string
+	}
+	base := pacedRun{tokens: 50, first: 50 * time.Millisecond, gap: 20 * time.Millisecond, prompt: 4000, rate: 1000}
+	var variants []variant
 	for _, streams := range []int{1, 100, 500, 1000, 2000} {
-		for _, plain := range []bool{false, true} {
-			for _, align := range []bool{false, true} {
-				p := pacedRun{streams: streams, tokens: 50, first: 50 * time.Millisecond, gap: 20 * time.Millisecond, prompt: 4000, plain: plain, rate: 1000}
-				if streams > 1000 {
-					p.gap = 40 * time.Millisecond
-				}
-				t.Run(fmt.Sprintf("streams=%d/plain=%t/align=%t", streams, plain, align), func(t *testing.T) {
-					url := startPaced(t, "-first", p.first.String(), "-gap", p.gap.String(), fmt.Sprintf("-align=%t", align))
-					a := p.measure(t, url)
-					t.Logf("%d events, %d kernel-stamped, %d of %d sends kernel-stamped, %d shared, %d joined, %d early, %.1f us CPU/event",
-						a.events, a.kernelReads, a.kernelSent, streams, a.shared, a.joined, a.early, float64(a.cpu.Microseconds())/float64(a.events))
-					t.Logf("|TTFT error|    %v", a.ttft)
-					t.Logf("|ITL error|     %v", a.itl)
-					t.Logf("read lag        %v", a.lag)
-					t.Logf("written-arrived %v", a.write)
-					t.Logf("client late     %v", a.late)
-					t.Logf("server late     %v", a.serverLate)
-				})
-			}
+		p := base
+		p.streams = streams
+		if streams > 1000 {
+			p.gap = 40 * time.Millisecond
 		}
+		plain := p
+		plain.plain = true
+		variants = append(variants, variant{"spread", p, nil}, variant{"aligned", p, []string{"-align"}}, variant{"plain net/http", plain, nil})
+	}
+	few := base
+	few.streams = 100
+	large := few
+	large.prompt, large.rate = 1<<20, 100
+	variants = append(variants,
+		variant{"headers with the first event", few, []string{"-joined"}},
+		variant{"no wait for the first token", few, []string{"-joined", "-first", "0"}},
+		variant{"1 MiB prompts", large, nil})
+	for _, v := range variants {
+		p := v.run
+		t.Run(fmt.Sprintf("%d streams, %s", p.streams, v.name), func(t *testing.T) {
+			url := startPaced(t, append([]string{"-first", p.first.String(), "-gap", p.gap.String()}, v.flags...)...)
+			a := p.measure(t, url)
+			t.Logf("%d events, %d kernel-stamped, %d of %d sends kernel-stamped, %d shared, %d joined, %d early, %.1f us CPU/event",
+				a.events, a.kernelReads, a.kernelSent, p.streams, a.shared, a.joined, a.early, float64(a.cpu.Microseconds())/float64(a.events))
+			t.Logf("|TTFT error|    %v", a.ttft)
+			t.Logf("|ITL error|     %v", a.itl)
+			t.Logf("  %5d bounds  %v", len(a.itlBound), a.itlBound)
+			t.Logf("read lag        %v", a.lag)
+			t.Logf("written-arrived %v", a.write)
+			t.Logf("client late     %v", a.late)
+			t.Logf("server late     %v", a.serverLate)
+		})
 	}
 }
