@@ -2,6 +2,8 @@ package tokenizer
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -69,10 +71,12 @@ func (v *addedVocabulary) add(tokens []addedToken, m model, normalize func(strin
 	}
 }
 
-// build makes the matchers, once all tokens are in.
+// build makes the matchers, once all tokens are in. Of two tokens that look the same
+// once normalized the one with the lower id is found.
 func (v *addedVocabulary) build() error {
 	v.raw, v.cooked = matcher{}, matcher{}
-	for id, token := range v.tokens {
+	for _, id := range slices.Sorted(maps.Keys(v.tokens)) {
+		token := v.tokens[id]
 		into, pattern := &v.raw, token.content
 		if token.normalized {
 			into = &v.cooked
@@ -83,9 +87,7 @@ func (v *addedVocabulary) build() error {
 		if pattern == "" {
 			return fmt.Errorf("added_tokens: %q is empty once normalized", token.content)
 		}
-		if !into.put(pattern, id) {
-			return fmt.Errorf("added_tokens: two tokens are looked for as %q", pattern)
-		}
+		into.put(pattern, id)
 	}
 	return nil
 }
@@ -134,6 +136,9 @@ func (v *addedVocabulary) cut(m *matcher, text string, emit func(from, to int, i
 		if token.rstrip {
 			stop = len(text) - len(strings.TrimLeftFunc(text[stop:], isWhite))
 		}
+		if start >= stop {
+			continue // the token before took this one with the space around it
+		}
 		if from < start {
 			emit(from, start, -1)
 		}
@@ -164,8 +169,8 @@ type trieEdge struct {
 	node  int32
 }
 
-// put adds a string. It reports false when the string was there already.
-func (m *matcher) put(text string, id int32) bool {
+// put adds a string. One that is there already stays what it was.
+func (m *matcher) put(text string, id int32) {
 	if len(m.nodes) == 0 {
 		m.nodes = []trieNode{{id: -1}}
 	}
@@ -184,11 +189,9 @@ func (m *matcher) put(text string, id int32) bool {
 		}
 		node = next
 	}
-	if m.nodes[node].id >= 0 {
-		return false
+	if m.nodes[node].id < 0 {
+		m.nodes[node].id = id
 	}
-	m.nodes[node].id = id
-	return true
 }
 
 func (m *matcher) step(node int32, label byte) int32 {
