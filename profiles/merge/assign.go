@@ -71,7 +71,7 @@ func assign(requests []*request, steps []Step, slack int64) []link {
 		m.uncounted(links)
 	default:
 		m.fill(prompts == len(served) && known && promptTokens == asked)
-		m.tell(links, prompts == len(served))
+		m.tell(links, prompts == len(served) && !slices.Contains(m.assigned, -1))
 	}
 	finish(requests, steps, links, slack)
 	return links

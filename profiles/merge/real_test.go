@@ -497,3 +497,46 @@ func TestClocksOfTwoHosts(t *testing.T) {
 		}
 	}
 }
+
+// TestMergeIntoTracesOfAccelerators puts a request into every trace of a folder and reads the result strictly.
+func TestMergeIntoTracesOfAccelerators(t *testing.T) {
+	root := os.Getenv("SERVEBENCH_TEST_TRACES")
+	if root == "" {
+		t.Skip("SERVEBENCH_TEST_TRACES names no folder of traces")
+	}
+	paths, _ := filepath.Glob(filepath.Join(root, "*.pt.trace.json.gz"))
+	if len(paths) == 0 {
+		t.Fatalf("%s holds no *.pt.trace.json.gz", root)
+	}
+	for _, path := range paths {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			meta, err := trace.ReadFile(path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			first, ok := meta.Unix(meta.First)
+			if !ok {
+				t.Fatal("its clock is unknown")
+			}
+			at := func(d time.Duration) results.Moment { return results.Moment(first).Add(d) }
+			r := &results.Record{Kind: results.Load, InputTokens: 8, Dispatched: at(0)}
+			r.Reply = results.Reply{WriteBegan: at(0), Written: at(time.Microsecond), Done: at(time.Millisecond), Status: 200,
+				Chunks: []results.Chunk{{At: at(time.Millisecond / 2), Tokens: 1}}, OutputTokens: 1}
+			out := filepath.Join(t.TempDir(), FileName)
+			if _, err := Merge(out, Input{Traces: []Trace{{Path: path, Meta: &meta}}, Records: slices.Values([]*results.Record{r}), SameHost: true}); err != nil {
+				t.Fatal(err)
+			}
+			after := readStrictly(t, out)
+			added := len(after.events) - int(meta.Events)
+			if added <= 0 {
+				t.Fatalf("%d events; the file had %d", len(after.events), meta.Events)
+			}
+			for _, row := range after.ours(t, added) {
+				if row.Name == "req 0" && ns(t, row.TS) == meta.First {
+					return
+				}
+			}
+			t.Errorf("the request is not at the first slice, %d", meta.First)
+		})
+	}
+}
