@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
 
 	"servebench/internal/argparse"
 )
@@ -229,7 +230,13 @@ const benchExample = `  servebench sim --port 8000 &
   servebench bench serve --port 8000 --num-prompts 50 --max-concurrency 8 --random-input-len 256 --random-output-len 32`
 
 // benchCommandParser is the parser of bench serve, for help and completion.
-func benchCommandParser() *argparse.Parser { return benchParser(&benchOptions{}) }
+func benchCommandParser() *argparse.Parser {
+	p := benchParser(&benchOptions{})
+	p.ReadConfig = func(path string) ([]argparse.Setting, error) {
+		return nil, fmt.Errorf("%s: this parser reads no files", path)
+	}
+	return p
+}
 
 // benchParser is the parser that fills o. The options stand in the order of the original's
 // table, which is that of the line it prints; its first group holds all without a group of their own.

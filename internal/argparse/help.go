@@ -98,11 +98,16 @@ func (r *parse) writeGroup(out *strings.Builder, g Group) {
 
 func (r *parse) writeOption(out *strings.Builder, o *Option) {
 	names := strings.Join(o.Names(), ", ")
+	text := o.Help
 	if o.Action == Store {
 		meta := o.Metavar
+		choices := strings.Join(o.Choices, ",")
 		switch {
+		case len(choices) > helpWidth-2*helpColumn:
+			meta = "NAME"
+			text += " One of " + strings.Join(o.Choices, ", ") + "."
 		case o.Choices != nil:
-			meta = "{" + strings.Join(o.Choices, ",") + "}"
+			meta = "{" + choices + "}"
 		case meta == "":
 			meta = [...]string{"TEXT", "N", "X", "JSON", "VALUE"}[o.Type]
 		}
@@ -116,7 +121,6 @@ func (r *parse) writeOption(out *strings.Builder, o *Option) {
 		}
 		names += " " + meta
 	}
-	text := o.Help
 	if o.Default != nil && o.Action == Store && Str(o.Default) != "" {
 		text += " (default: " + Str(o.Default) + ")"
 	}
