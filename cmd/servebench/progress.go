@@ -20,6 +20,7 @@ import (
 type progress struct {
 	w        io.Writer
 	terminal bool
+	quiet    bool // no bar: --disable-tqdm
 
 	mu       sync.Mutex
 	phase    string
@@ -99,7 +100,7 @@ func (p *progress) Loading(live *loadgen.Live, planned int, span time.Duration) 
 	p.recent = summary.NewRecorder(summary.Config{Limit: recentValues})
 	p.stop = make(chan struct{})
 	every := 10 * time.Second
-	if p.terminal {
+	if p.terminal && !p.quiet {
 		every = 100 * time.Millisecond
 		top := int64(planned)
 		if span > 0 {

@@ -13,6 +13,7 @@ import (
 	"servebench/loadgen"
 	"servebench/loadgen/scenario"
 	"servebench/results"
+	"servebench/results/report"
 )
 
 // runFlags are the flags that say where and how a scenario runs.
@@ -134,7 +135,7 @@ func carryOut(cmd *cobra.Command, i *interrupts, s *scenario.Scenario, o scenari
 		return err // the scenario itself is wrong
 	}
 	if result.Summary != nil {
-		if printErr := printReport(cmd.OutOrStdout(), result); printErr != nil {
+		if printErr := report.Text(cmd.OutOrStdout(), result.Summary, report.Options{}); printErr != nil {
 			err = errors.Join(err, printErr)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"os"
 	"regexp"
 	"strings"
+
+	"servebench/results"
 )
 
 // placeholder is ${run}, ${script}, ${dest}, ${env:NAME} or ${file:PATH}. Nothing else in a scenario is expanded.
@@ -78,7 +80,11 @@ func (s Scenario) expand(e *expander) (*Scenario, error) {
 	s.Server.Env = e.table(s.Server.Env)
 	s.Server.Dir = e.text(s.Server.Dir)
 	s.Server.URL = e.text(s.Server.URL)
-	s.Headers = e.table(s.Headers)
+	headers := make(Pairs, len(s.Headers))
+	for i, h := range s.Headers {
+		headers[i] = results.Pair{Key: h.Key, Value: e.text(h.Value)}
+	}
+	s.Headers = headers
 	s.Dataset.Path = e.text(s.Dataset.Path)
 	s.Dataset.Prompt = e.text(s.Dataset.Prompt)
 	if s.Script != nil {

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"servebench/results"
 )
 
 //go:embed presets/*.yaml
@@ -406,6 +408,21 @@ func (r *Ratio) UnmarshalYAML(node *yaml.Node) error {
 	}
 	type plainRatio Ratio
 	return node.Load((*plainRatio)(r), yaml.WithKnownFields())
+}
+
+// UnmarshalYAML reads a mapping, keys in their order.
+func (p *Pairs) UnmarshalYAML(node *yaml.Node) error {
+	if node.Kind != yaml.MappingNode {
+		return errors.New("want a mapping of names to texts")
+	}
+	*p = nil
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		if node.Content[i+1].Kind != yaml.ScalarNode {
+			return fmt.Errorf("%s: want a text", node.Content[i].Value)
+		}
+		*p = append(*p, results.Pair{Key: node.Content[i].Value, Value: node.Content[i+1].Value})
+	}
+	return nil
 }
 
 // A JSON is a JSON value that is written as YAML; the order of its keys is kept.

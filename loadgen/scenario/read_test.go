@@ -3,6 +3,8 @@ package scenario
 import (
 	"strings"
 	"testing"
+
+	"servebench/results"
 )
 
 func TestEveryPresetLoads(t *testing.T) {
@@ -66,7 +68,7 @@ func TestSetHasTheLastWord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if *s.Load.Rate != 2.5 || len(s.Server.Before) != 0 || s.Server.Env["VLLM_CPU_KVCACHE_SPACE"] != "1" || s.Metadata["who"] != "me" {
+	if *s.Load.Rate != 2.5 || len(s.Server.Before) != 0 || s.Server.Env["VLLM_CPU_KVCACHE_SPACE"] != "1" || s.Metadata[0] != (results.Pair{Key: "who", Value: "me"}) {
 		t.Errorf("settings did not arrive: %+v", s)
 	}
 	if got := strings.Join(s.Server.Command, "|"); got != "python3|a b|c" {

@@ -327,8 +327,8 @@ func (r *runner) headers() [][2]string {
 	if key := os.Getenv("OPENAI_API_KEY"); key != "" {
 		list = append(list, [2]string{"Authorization", "Bearer " + key})
 	}
-	for _, name := range sortedKeys(r.Headers) {
-		list = append(list, [2]string{name, r.Headers[name]})
+	for _, h := range r.Headers {
+		list = append(list, [2]string{h.Key, h.Value})
 	}
 	return list
 }
@@ -382,8 +382,8 @@ func (r *runner) identify(ctx context.Context) error {
 		target := r.target
 		if r.compat() {
 			target.Headers = http.Header{}
-			for name, value := range r.Headers {
-				target.Headers.Set(name, value)
+			for _, h := range r.Headers {
+				target.Headers.Set(h.Key, h.Value)
 			}
 		}
 		models, modelsErr = target.Models(ctx)
@@ -470,9 +470,7 @@ func (r *runner) settings() results.Settings {
 			st.Goodput = append(st.Goodput, results.Objective{Metric: name, MS: float64(limit) / float64(time.Millisecond)})
 		}
 	}
-	for _, key := range sortedKeys(r.Metadata) {
-		st.Metadata = append(st.Metadata, results.Pair{Key: key, Value: r.Metadata[key]})
-	}
+	st.Metadata = r.Metadata
 	return st
 }
 
@@ -484,10 +482,13 @@ func (r *runner) connect(tok datasets.Tokenizer) error {
 	}
 	cfg := api.Config{
 		Kind: r.kind, Clock: r.clock.Clock, Headers: r.headers(), Insecure: r.Server.Insecure, KeepTexts: r.Report.Texts, Compat: r.compat(),
-		Timeout: 6 * time.Hour,
+		Timeout: time.Duration(r.Server.AnswerWithin), ConnectTimeout: time.Duration(r.Server.ConnectWithin),
 		Options: api.Options{
 			Model: r.servedModel, Logprobs: r.Body.Logprobs, IgnoreEOS: r.Body.IgnoreEOS, Exact: json.RawMessage(r.Body.Exact), NoStream: r.Body.NoStream,
 		},
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 6 * time.Hour
 	}
 	if r.Body.Exact != nil {
 		cfg.Options.NoStream = !streams(r.Body.Exact)

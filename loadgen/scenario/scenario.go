@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"servebench/results"
 )
 
 // A Scenario is everything about a run. Its zero fields mean the usual; the yaml tags are the keys of
@@ -37,7 +39,7 @@ type Scenario struct {
 	// Endpoint is the path of requests; empty is the backend's usual one.
 	Endpoint string `yaml:"endpoint,omitempty" json:"endpoint,omitempty"`
 	// Headers go with every request.
-	Headers map[string]string `yaml:"headers,omitempty" json:"headers,omitempty"`
+	Headers Pairs `yaml:"headers,omitempty" json:"headers,omitempty"`
 	// Dataset is what is asked.
 	Dataset Dataset `yaml:"dataset,omitempty" json:"dataset,omitempty"`
 	// Body is what goes into every request besides.
@@ -58,7 +60,7 @@ type Scenario struct {
 	// Lora names adapters: each request asks for one of them.
 	Lora *Lora `yaml:"lora,omitempty" json:"lora,omitempty"`
 	// Metadata are the user's own words, kept with the results.
-	Metadata map[string]string `yaml:"metadata,omitempty" json:"metadata,omitempty"`
+	Metadata Pairs `yaml:"metadata,omitempty" json:"metadata,omitempty"`
 }
 
 // A Server is the server under test: where it is and, if the run is to launch it, how.
@@ -84,6 +86,9 @@ type Server struct {
 	EndsBy string `yaml:"ends_by,omitempty" json:"ends_by,omitempty"`
 	// Insecure leaves TLS certificates unchecked.
 	Insecure bool `yaml:"insecure,omitempty" json:"insecure,omitempty"`
+	// ConnectWithin limits making a connection, 0 is ten seconds; AnswerWithin a whole request, 0 is six hours.
+	ConnectWithin Duration `yaml:"connect_within,omitempty" json:"connect_within,omitempty"`
+	AnswerWithin  Duration `yaml:"answer_within,omitempty" json:"answer_within,omitempty"`
 	// SourceAddresses are local addresses to connect from, in turn.
 	SourceAddresses []string `yaml:"source_addresses,omitempty" json:"source_addresses,omitempty"`
 }
@@ -306,6 +311,9 @@ type Ratio struct {
 	Input  float64 `yaml:"input" json:"input"`
 	Output float64 `yaml:"output" json:"output"`
 }
+
+// Pairs are keys with values, in their order.
+type Pairs []results.Pair
 
 // Words are the words of a command: a list, or one line that is split at blanks as a shell would, quotes respected.
 type Words []string

@@ -1,0 +1,385 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"servebench/datasets"
+	"servebench/internal/argparse"
+	"servebench/loadgen/scenario"
+	"servebench/results"
+	"servebench/results/report"
+	"servebench/results/summary"
+)
+
+func benchCommand(i *interrupts) *cobra.Command {
+	bench := &cobra.Command{
+		Use:     "bench",
+		Short:   "The command line of vllm bench",
+		Example: "  servebench bench serve --model facebook/opt-125m --num-prompts 100",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	serve := &cobra.Command{
+		Use:                "serve",
+		Short:              "Load a server with the flags of vllm bench serve",
+		DisableFlagParsing: true,
+		ValidArgsFunction: func(_ *cobra.Command, args []string, last string) ([]string, cobra.ShellCompDirective) {
+			var words []string
+			for _, c := range benchCommandParser().Complete(args, last) {
+				words = append(words, c.Word+"\t"+c.Help)
+			}
+			return words, cobra.ShellCompDirectiveDefault
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return benchServe(cmd, i, args) },
+	}
+	bench.AddCommand(serve)
+	return bench
+}
+
+func benchServe(cmd *cobra.Command, i *interrupts, args []string) error {
+	o, err := parseBench(args, benchEnv{Getenv: os.Getenv, ReadConfig: scenario.ReadSettings, Now: time.Now()})
+	var help *argparse.Help
+	var usage *argparse.Error
+	var wrong *benchError
+	switch {
+	case errors.As(err, &help):
+		_, err := fmt.Fprint(cmd.OutOrStdout(), help.Text)
+		return err
+	case errors.As(err, &usage):
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s\n%s: error: %s\n", usage.Usage, usage.Prog, usage.Message)
+		return exitCode{code: usage.Status()}
+	case errors.As(err, &wrong):
+		fmt.Fprint(cmd.ErrOrStderr(), wrong.Text())
+		return exitCode{code: wrong.Status()}
+	case err != nil:
+		return err
+	}
+	for _, w := range o.Warnings {
+		fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+w)
+	}
+	if err := notYet(o); err != nil {
+		return err
+	}
+	s, err := o.scenario()
+	if err != nil {
+		return err
+	}
+	return o.run(cmd, i, s)
+}
+
+// notYet refuses by name what is not there, rather than ignoring it.
+func notYet(o *benchOptions) error {
+	var missing []string
+	for _, dest := range []string{
+		"sweep_max_concurrency", "sweep_request_rate", "sweep_num_prompts_factor", "sweep_summary_percentiles", "num_runs", "compare", "dry_run",
+		"steady_state_threshold", "steady_state_min_window", "multi_turn", "reset_prefix_cache", "max_model_len", "hf_text_column",
+		"warm_connections", "plot_timeline", "plot_dataset_stats", "timed_trace_rebase",
+	} {
+		if o.Given(dest) {
+			missing = append(missing, "--"+strings.ReplaceAll(dest, "_", "-"))
+		}
+	}
+	if missing == nil {
+		return nil
+	}
+	return fmt.Errorf("not yet: %s", list(missing))
+}
+
+// scenario turns the flags into one.
+func (o *benchOptions) scenario() (*scenario.Scenario, error) {
+	s := &scenario.Scenario{
+		Name: "bench-serve", Seed: int64(o.Seed), Model: deref(o.Model), ServedModel: deref(o.ServedModelName), Tokenizer: deref(o.Tokenizer),
+		Backend: o.Backend, Endpoint: o.Endpoint,
+		Server: scenario.Server{
+			URL: o.RootURL, Insecure: o.Insecure,
+			ConnectWithin: seconds(o.ConnectTimeoutSecs), AnswerWithin: seconds(o.RequestTimeoutSecs),
+		},
+		Body: scenario.Body{IgnoreEOS: o.IgnoreEOS, Logprobs: o.Logprobs, RequestIDPrefix: o.RequestIDPrefix},
+		Load: scenario.Load{Requests: o.NumPrompts, ProbeRate: max(0, o.ProbeRate), Replay: o.SelfTimed},
+		Warmup: scenario.Warmup{
+			Requests: max(0, o.NumWarmups), ReadyCheck: scenario.Duration(max(0, o.ReadyTimeoutSecs)) * scenario.Duration(time.Second),
+		},
+		Report: scenario.Report{Metrics: o.Metrics, Percentiles: o.Percentiles, Texts: o.SaveDetailed, Compat: deref(o.Compat)},
+	}
+	if o.Model == nil {
+		s.ServedModel = "" // the original takes both names from the server then
+	}
+	if o.SkipTokenizer {
+		s.Tokenizer = "none"
+	}
+	for _, a := range o.Sources {
+		s.Server.SourceAddresses = append(s.Server.SourceAddresses, a.String())
+	}
+	for _, h := range o.Headers {
+		s.Headers = append(s.Headers, results.Pair{Key: h[0], Value: h[1]})
+	}
+	for _, m := range o.Metadata {
+		s.Metadata = append(s.Metadata, results.Pair{Key: m[0], Value: m[1]})
+	}
+	if len(o.Extra) > 0 {
+		s.Body.Extra = object(o.Extra)
+	}
+	if o.MaxConcurrency != nil {
+		s.Load.Concurrency = *o.MaxConcurrency
+	}
+	if o.RampStrategy != nil {
+		s.Load.Ramp = &scenario.Ramp{Shape: *o.RampStrategy, From: float64(*o.RampStart), To: float64(*o.RampEnd)}
+	} else if !math.IsInf(o.RequestRate, 1) {
+		rate := scenario.Rate(o.RequestRate)
+		s.Load.Rate = &rate
+	}
+	if o.Burstiness != 1 {
+		s.Load.Burstiness = &o.Burstiness
+	}
+	if len(o.LoraModules) > 0 {
+		s.Lora = &scenario.Lora{Modules: o.LoraModules, Assignment: o.LoraAssignment}
+	}
+	for _, g := range o.Goodput {
+		if s.Objectives.Goodput == nil {
+			s.Objectives.Goodput = map[string]scenario.Duration{}
+		}
+		s.Objectives.Goodput[g.Name] = scenario.Duration(g.MS * float64(time.Millisecond))
+	}
+	if o.Profile {
+		s.Profile = &scenario.Profile{Optional: o.ProfileOptional || o.Strict}
+		if o.ProfileBatchThreshold != nil {
+			s.Profile.OnceRunning, s.Profile.For = *o.ProfileBatchThreshold, seconds(o.ProfileDuration)
+		}
+	}
+	s.Dataset = o.dataset()
+	return s, nil
+}
+
+func seconds(s float64) scenario.Duration { return scenario.Duration(s * float64(time.Second)) }
+
+func deref(p *string) string {
+	if p == nil {
+		return ""
+	}
+	return *p
+}
+
+// object is members as a JSON object.
+func object(list []datasets.Member) scenario.JSON {
+	b := []byte("{")
+	for i, m := range list {
+		if i > 0 {
+			b = append(b, ", "...)
+		}
+		key, _ := json.Marshal(m.Key) // a string always has a JSON form
+		b = append(append(append(b, key...), ": "...), m.Value...)
+	}
+	return append(b, '}')
+}
+
+// dataset is the dataset's part of the flags, with only the settings that its kind has.
+func (o *benchOptions) dataset() scenario.Dataset {
+	d := scenario.Dataset{
+		Name: o.DatasetName, Path: deref(o.DatasetPath), NoOversample: o.NoOversample, KeepOrder: o.DisableShuffle, SkipTemplate: o.SkipChatTemplate,
+		Chat: o.MultimodalChat,
+	}
+	if o.TemplateKwargs != nil {
+		d.TemplateArgs, _ = json.Marshal(o.TemplateKwargs) // raw messages always have a JSON form
+	}
+	options := map[string]any{}
+	set := func(key string, value any) { options[key] = value }
+	random := func() {
+		d.InputLen, d.OutputLen, d.PrefixLen = &o.RandomInputLen, &o.RandomOutputLen, &o.RandomPrefixLen
+		d.RangeRatio = scenario.Ratio{Input: o.RangeRatio.Input, Output: o.RangeRatio.Output}
+	}
+	switch o.DatasetName {
+	case "random":
+		random()
+		d.LegacyRangeRatio = o.LegacyRangeRatio
+		if o.RandomBatchSize != 1 {
+			set("batch_size", o.RandomBatchSize)
+		}
+		if o.PromptTokenIDs {
+			set("token_ids", true)
+		}
+		if o.CacheHitFraction > 0 {
+			set("cache_hit_fraction", o.CacheHitFraction)
+			set("cache_ratio", o.CacheRatio)
+		}
+	case "random-mm":
+		random()
+		set("base_items_per_request", o.MMBaseItems)
+		set("num_mm_items_range_ratio", o.MMItemsRangeRatio)
+		set("limit_mm_per_prompt", o.MMLimit)
+		set("bucket_config", o.MMBuckets)
+	case "random-rerank":
+		d.InputLen = &o.RandomInputLen
+		set("input_range", o.RangeRatio.Input)
+		set("batch_size", o.RandomBatchSize)
+		set("no_reranker", o.NoReranker)
+	case "prefix_repetition":
+		set("prefix_len", o.PrefixLen)
+		set("suffix_len", o.PrefixSuffixLen)
+		set("num_prefixes", o.PrefixCount)
+		set("output_len", o.PrefixOutputLen)
+	case "sharegpt":
+		d.OutputLen = o.ShareGPTOutputLen
+	case "custom", "custom_audio":
+		set("output_len", o.CustomOutputLen)
+	case "custom_image":
+		set("output_len", o.CustomOutputLen)
+		set("inline", o.CustomClientSideData)
+	case "spec_bench":
+		set("output_len", o.SpecBenchOutputLen)
+		set("category", deref(o.SpecBenchCategory))
+	case "speed_bench":
+		set("output_len", o.SpeedBenchOutputLen)
+		set("subset", o.SpeedBenchSubset)
+		set("category", deref(o.SpeedBenchCategory))
+		if o.SpeedBenchMaxInputLen != nil {
+			set("max_input_len", *o.SpeedBenchMaxInputLen)
+		}
+	case "timed_trace":
+		set("chunk_hash_size", o.TraceChunkHashSize)
+		set("sec_multiplier", o.TraceSecMultiplier)
+		set("label_timestamp", o.TraceTimestampKey)
+		set("label_input_length", o.TraceInputLengthKey)
+		set("label_output_length", o.TraceOutputLengthKey)
+		set("label_hash_ids", o.TraceHashIDsKey)
+	case "hf":
+		d.OutputLen = o.HFOutputLen
+		set("name", deref(o.HFName))
+		set("subset", deref(o.HFSubset))
+		set("split", deref(o.HFSplit))
+		set("no_stream", o.NoStream)
+		set("min_distance", o.BlazeditMinDistance)
+		set("max_distance", o.BlazeditMaxDistance)
+		set("min_audio_len_sec", o.ASRMinAudioSecs)
+		if !math.IsInf(o.ASRMaxAudioSecs, 1) {
+			set("max_audio_len_sec", o.ASRMaxAudioSecs)
+		}
+		if o.BFCLCategories != nil {
+			set("categories", o.BFCLCategories)
+		}
+	}
+	if len(options) > 0 {
+		d.Options, _ = json.Marshal(options) // plain values always have a JSON form
+	}
+	return d
+}
+
+// run carries the scenario out and writes vLLM's files.
+func (o *benchOptions) run(cmd *cobra.Command, i *interrupts, s *scenario.Scenario) error {
+	for _, when := range []benchMoment{afterModel, afterDataset, inRun, afterRun} {
+		if err := o.FaultAt(when); err != nil {
+			return failed(err)
+		}
+	}
+	if problems := o.files(); problems != nil {
+		return problems
+	}
+	options := scenario.Options{URL: o.RootURL, Traces: deref(o.TraceDir), Shard: o.Shard, Command: os.Args}
+	if !o.StartAt.IsZero() {
+		options.StartAt = results.Moment(o.StartAt.UnixNano())
+	}
+	keep := true
+	switch {
+	case o.Out != nil:
+		options.Dir = *o.Out
+	case o.Profile && !o.Strict:
+		options.Dir = freshFolder(filepath.Join("runs", "bench-serve-"+time.Now().Format("20060102-150405")))
+	default:
+		dir, err := os.MkdirTemp("", "servebench-")
+		if err != nil {
+			return failed(err)
+		}
+		defer os.RemoveAll(dir)
+		options.Dir, keep = filepath.Join(dir, "run"), false
+	}
+	options.Settings = func(st *results.Settings) { st.Label = deref(o.Label) }
+	progress := newProgress(cmd.ErrOrStderr())
+	progress.quiet = o.DisableTqdm
+	options.Watcher, options.Leave = progress, i.leave
+	if o.Strict {
+		fmt.Fprintln(cmd.OutOrStdout(), o.namespace(os.Getenv))
+	}
+	result, err := scenario.Run(cmd.Context(), s, options)
+	progress.close()
+	if result == nil {
+		return err
+	}
+	if result.Summary != nil {
+		if o.Strict {
+			err = errors.Join(err, report.Traffic(cmd.OutOrStdout(), &result.Summary.Manifest.Settings))
+		}
+		err = errors.Join(err, report.Text(cmd.OutOrStdout(), result.Summary, report.Options{Bare: o.Strict}), o.save(result.Summary))
+	}
+	if keep {
+		where(cmd.ErrOrStderr(), result)
+	}
+	switch {
+	case err != nil:
+		return failed(err)
+	case o.Strict && result.Outcome != results.Interrupted:
+		return nil // failed requests do not change the original's exit status
+	case result.Outcome != results.OK:
+		return failed(errors.New(result.Reason))
+	case o.MaxFailures != nil && o.MaxFailures.Exceeded(result.Summary.Failed, result.Summary.Requests):
+		return failed(fmt.Errorf("%d of %d requests failed, more than --max-failures %s", result.Summary.Failed, result.Summary.Requests, deref(o.MaxFailuresFlag)))
+	case o.RequireValid && result.Summary.Health.State != summary.Healthy:
+		return failed(errors.New("--require-valid: " + strings.Join(result.Summary.Warnings, "; ")))
+	}
+	return nil
+}
+
+// saves says whether a result file is wanted.
+func (o *benchOptions) saves() bool { return o.SaveResult || o.AppendResult }
+
+// files makes sure before the run that its result can be written after it.
+func (o *benchOptions) files() error {
+	if !o.saves() || o.ResultDir == nil {
+		return nil
+	}
+	if err := os.MkdirAll(*o.ResultDir, 0o755); err != nil {
+		return failed(fmt.Errorf("--result-dir: %w", err))
+	}
+	probe, err := os.CreateTemp(*o.ResultDir, ".servebench-*")
+	if err != nil {
+		return failed(fmt.Errorf("--result-dir: %w", err))
+	}
+	probe.Close()
+	return os.Remove(probe.Name())
+}
+
+// save writes vLLM's result files.
+func (o *benchOptions) save(s *summary.Summary) error {
+	if !o.saves() {
+		return nil
+	}
+	file := report.ResultName(&s.Manifest.Settings, deref(o.ResultDir), deref(o.ResultFilename), s.Manifest.Settings.Date)
+	write := report.Save
+	if o.AppendResult {
+		write = report.Append
+	}
+	if err := write(file, report.VLLMJSON(s)); err != nil {
+		return err
+	}
+	if os.Getenv("SAVE_TO_PYTORCH_BENCHMARK_FORMAT") == "" {
+		return nil
+	}
+	var arguments []report.Arg
+	for v := range o.values.All() {
+		if !v.Option.Extension {
+			arguments = append(arguments, report.Arg{Name: v.Option.Dest(), Value: []byte(argparse.Dumps(v.Value))})
+		}
+	}
+	text, err := report.PyTorchJSON(s, arguments, deref(o.Model), file)
+	if err != nil {
+		return err
+	}
+	return report.Save(report.PyTorchName(file), text)
+}
