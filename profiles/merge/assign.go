@@ -21,7 +21,7 @@ type link struct {
 func (l *link) found() bool { return l.first >= 0 }
 
 // mostEdges bounds the work of telling what is unique. Beyond it everything counts as ambiguous.
-const mostEdges = 4_000_000
+const mostEdges = 16_000_000
 
 // assign links requests, in the order of sending, to steps, in the order of time. slack is how wrong a
 // comparison of their times can be.
@@ -294,7 +294,8 @@ func (m *matching) chunks(links []link) {
 		if !l.found() {
 			continue
 		}
-		first, last := slices.Index(m.prefills, l.first), slices.Index(m.prefills, l.last)
+		first, _ := slices.BinarySearch(m.prefills, l.first)
+		last, _ := slices.BinarySearch(m.prefills, l.last)
 		if first < m.from[i] || last >= m.to[i] {
 			*l = link{first: -1, last: -1, final: -1} // it cannot have been: better none than a wrong one
 			continue

@@ -185,24 +185,61 @@ func common(a, b []stretch) (sum int64) {
 	return sum
 }
 
-func (j *joined) idle(c *Comparison) {
-	var flights, busy []stretch
+// flights is when at least one request was in flight: from its sending to its last output. What follows
+// that keeps no engine waiting.
+func (j *joined) flights() []stretch {
+	var all []stretch
 	for _, q := range j.requests {
-		end := q.last() // what follows the last token keeps no engine waiting
+		end := q.last()
 		if end == 0 {
 			end = q.end
 		}
-		flights = append(flights, stretch{q.send, end})
+		all = append(all, stretch{q.send, end})
 	}
+	return union(all)
+}
+
+func (j *joined) idle(c *Comparison) {
+	var busy []stretch
 	for i := range j.all {
 		s := &j.all[i]
 		busy = append(busy, stretch{s.Start, s.ready()})
 	}
-	inFlight, working := union(flights), union(busy)
+	inFlight, working := j.flights(), union(busy)
 	c.InFlight = time.Duration(total(inFlight))
 	if len(working) > 0 {
 		c.Idle, c.HasIdle = time.Duration(total(inFlight)-common(inFlight, working)), true
 	}
+}
+
+// A pause is the time between two steps of one rank.
+type pause struct {
+	rank     int
+	from, to int64
+	between  string // the phases
+	// waiting is how much of it passed with a request in flight: only that is overhead.
+	waiting time.Duration
+}
+
+// shortest is below what a pause is none.
+const shortest = int64(time.Microsecond)
+
+func (j *joined) pauses() []pause {
+	inFlight := j.flights()
+	before := make(map[int]*Step)
+	var all []pause
+	for i := range j.all {
+		s := &j.all[i]
+		b := before[s.Rank]
+		before[s.Rank] = s
+		if b == nil || s.Start-b.End < shortest {
+			continue
+		}
+		gap := []stretch{{b.End, s.Start}}
+		from, _ := slices.BinarySearchFunc(inFlight, b.End, func(f stretch, t int64) int { return cmp.Compare(f.to, t) })
+		all = append(all, pause{s.Rank, b.End, s.Start, b.Phase + " to " + s.Phase, time.Duration(common(gap, inFlight[from:]))})
+	}
+	return all
 }
 
 func (j *joined) batches(c *Comparison) {

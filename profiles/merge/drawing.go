@@ -38,6 +38,7 @@ type drawing struct {
 	lane  []int // by request, from 0
 	lanes int
 	async bool
+	gaps  []pause
 	marks int // how many events a request may have to be marked; 0 none
 }
 
@@ -70,6 +71,7 @@ func (d *drawing) lay() {
 		d.lane[i] = lane
 	}
 	d.lanes = len(ends)
+	d.gaps = d.pauses()
 	d.async = d.lanes > manyLanes
 
 	d.marks = d.in.TokenMarks
@@ -134,7 +136,7 @@ func (d *drawing) names(p *pen) {
 			p.thread(stepsPID, stepsTID(rank), fmt.Sprintf("rank %d", rank))
 		}
 	}
-	if len(d.in.Others) > 0 {
+	if len(d.in.Others)+len(d.gaps) > 0 {
 		p.process(othersPID, "server: gaps and compiles", "derived", -10)
 		for key, tid := range d.otherTIDs() {
 			p.thread(othersPID, tid, fmt.Sprintf("rank %d %s", key.rank, key.kind))
@@ -166,6 +168,9 @@ func (d *drawing) ranks() []int {
 	return ranks
 }
 
+// gapRow is the row of the time between steps: gaps while requests were in flight, idle time while none was.
+const gapRow = "gaps"
+
 // A row of other things.
 type otherRow struct {
 	rank int
@@ -175,6 +180,11 @@ type otherRow struct {
 // otherTIDs yields the rows of other things in a fixed order, with their thread ids.
 func (d *drawing) otherTIDs() iter.Seq2[otherRow, int64] {
 	var keys []otherRow
+	for _, g := range d.gaps {
+		if key := (otherRow{g.rank, gapRow}); !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
 	for _, o := range d.in.Others {
 		if key := (otherRow{o.Rank, o.Kind}); !slices.Contains(keys, key) {
 			keys = append(keys, key)
@@ -457,6 +467,14 @@ func (d *drawing) serverOthers(p *pen) {
 	tids := make(map[otherRow]int64)
 	for key, tid := range d.otherTIDs() {
 		tids[key] = tid
+	}
+	for _, g := range d.gaps {
+		name := "idle"
+		if g.waiting > 0 {
+			name = "gap"
+		}
+		p.draw(trace.Row{Phase: 'X', Cat: gapRow, Name: name, PID: othersPID, TID: trace.Num(tids[otherRow{g.rank, gapRow}]), TS: d.ts(g.from), Dur: g.to - g.from,
+			Args: []trace.Arg{{Key: "between", Value: g.between}, {Key: "requests_in_flight_us", Value: float64(g.waiting) / 1e3}}})
 	}
 	for _, o := range d.in.Others {
 		start := o.Start + d.bases[o.Rank] - d.base

@@ -198,6 +198,8 @@ func TestRowsOfAFewRequests(t *testing.T) {
 		`{"ph": "X", "cat": "step", "name": "prefill", "pid": 2000000002, "tid": 1, "ts": 12000.000, "dur": 16000.000, "args": {"phase": "prefill", "bucket": "1x8", "prompts": 1, "prompt_tokens": 8, "decodes": 0, "decode_tokens": 0, "row": "execute"}}`,
 		`{"ph": "X", "cat": "step", "name": "mixed", "pid": 2000000002, "tid": 1, "ts": 29000.000, "dur": 4000.000, "args": {"phase": "mixed", "prompts": 1, "prompt_tokens": 8, "decodes": 1, "decode_tokens": 1, "dev_start_us": 1000, "dev_end_us": 5000, "busy_us": 3000, "gap_before_us": 1000}}`,
 		`{"ph": "X", "cat": "step", "name": "empty", "pid": 2000000002, "tid": 1, "ts": 36000.000, "dur": 1000.000, "args": {"phase": "empty", "prompts": 0, "prompt_tokens": 0, "decodes": 0, "decode_tokens": 0, "gap_before_us": 3000}}`,
+		`{"ph": "X", "cat": "gaps", "name": "gap", "pid": 2000000003, "tid": 2, "ts": 28000.000, "dur": 1000.000, "args": {"between": "prefill to mixed", "requests_in_flight_us": 1000}}`,
+		`{"ph": "X", "cat": "gaps", "name": "gap", "pid": 2000000003, "tid": 2, "ts": 33000.000, "dur": 3000.000, "args": {"between": "mixed to empty", "requests_in_flight_us": 3000}}`,
 		`{"ph": "X", "cat": "compiles", "name": "graph", "pid": 2000000003, "tid": 1, "ts": 13000.000, "dur": 7000.000, "args": {"bucket": "1x8"}}`,
 		`{"ph": "s", "cat": "client2step", "name": "prompt", "pid": 2000000001, "tid": 1, "ts": 10000.001, "id": 0}`,
 		`{"ph": "f", "cat": "client2step", "name": "prompt", "pid": 2000000002, "tid": 1, "ts": 12000.001, "id": 0, "bp": "e"}`,
