@@ -320,3 +320,29 @@ func TestPlainTextIsShortAndComplete(t *testing.T) {
 		t.Errorf("%d words; want %d", len(all), want)
 	}
 }
+
+func TestLocal(t *testing.T) {
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range own {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil {
+			if target := (Target{BaseURL: "http://" + n.IP.String() + ":8000"}); !target.Local(t.Context()) {
+				t.Errorf("%s is not local", target.BaseURL)
+			}
+		}
+	}
+	for address, want := range map[string]bool{
+		"http://127.0.0.1:8000":  true,
+		"http://[::1]:8000/base": true,
+		"http://0.0.0.0:8000":    true,
+		"http://192.0.2.7:8000":  false, // kept for documentation: nobody's
+		"":                       false,
+		"://":                    false,
+	} {
+		if got := (Target{BaseURL: address}).Local(t.Context()); got != want {
+			t.Errorf("%q: Local() = %t; want %t", address, got, want)
+		}
+	}
+}
