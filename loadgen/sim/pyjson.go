@@ -131,7 +131,7 @@ func (s *scanner) str() *syntaxError {
 			case s.i >= len(s.text):
 				return s.fail("Unterminated string starting at", begin)
 			case e == 'u':
-				if s.i+4 >= len(s.text) {
+				if s.i+5 >= len(s.text) { // the closing quote has to fit, too
 					return s.fail(`Invalid \uXXXX escape`, s.i)
 				}
 				if _, err := strconv.ParseUint(s.text[s.i+1:s.i+5], 16, 16); err != nil {

@@ -87,7 +87,8 @@ func (s *Server) Close() {
 	s.active.Wait()
 }
 
-// Requests are the finished requests, in the order in which they finished.
+// Requests are the finished requests, in the order in which they finished. A client can have read its answer
+// a moment before the request is among them: wait for the end of the response, or Close first.
 func (s *Server) Requests() []RequestLog {
 	s.record.mu.Lock()
 	defer s.record.mu.Unlock()

@@ -553,7 +553,7 @@ func TestEngineStandsStillWhileTheProfilerStops(t *testing.T) {
 				group.Go(func() { post(context.Background(), s, "/stop_profile", "") })
 				time.Sleep(100 * ms)
 				group.Go(func() { post(context.Background(), s, "/v1/completions", completion(ids(2, 20), 1)) })
-				if s.prof.isActive && len(s.Requests()) != 0 {
+				if len(s.Requests()) != 0 {
 					t.Error("a request was finished while the engine stood still")
 				}
 				group.Wait()
