@@ -16,6 +16,7 @@ import (
 // packages of a lower floor.
 var floors = map[string]int{
 	"internal/numpy":     0,
+	"internal/python":    0,
 	"internal/argparse":  0,
 	"datasets/tokenizer": 0,
 	"results":            0,
