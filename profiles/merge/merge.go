@@ -25,7 +25,8 @@ import (
 type Trace struct {
 	Path string
 	Rank int
-	// Meta is what a reading of the file found; nil has it read.
+	// Meta is what a reading of the file found; nil has it read, and with it the counters that say how
+	// many requests a step of a Gaudi held.
 	Meta *trace.Meta
 	// Stamp is the time in the file's name, in Unix ns of the server's clock; 0 when there is none.
 	Stamp int64
@@ -195,9 +196,15 @@ func join(in *Input) (*joined, error) {
 	}
 	in.Traces = slices.Clone(in.Traces)
 	slices.SortStableFunc(in.Traces, func(a, b Trace) int { return cmp.Compare(a.Rank, b.Rank) })
+	counters := make(map[int][]counter) // by rank
 	for i := range in.Traces {
 		if in.Traces[i].Meta == nil {
-			meta, err := trace.ReadFile(in.Traces[i].Path, nil)
+			meta, err := trace.ReadFile(in.Traces[i].Path, func(e *trace.Event) error {
+				if c, ok := counterOf(e); ok {
+					counters[in.Traces[i].Rank] = append(counters[in.Traces[i].Rank], c)
+				}
+				return nil
+			})
 			if err != nil {
 				return nil, fmt.Errorf("merge: %w", err)
 			}
@@ -247,6 +254,18 @@ func join(in *Input) (*joined, error) {
 				break
 			}
 		}
+	}
+	in.Steps = slices.Clone(in.Steps)
+	slices.SortStableFunc(in.Steps, func(a, b Step) int { return cmp.Compare(a.Start, b.Start) })
+	for rank, list := range counters {
+		var steps []*Step
+		for i := range in.Steps {
+			if in.Steps[i].Rank == rank {
+				steps = append(steps, &in.Steps[i])
+			}
+		}
+		slices.SortStableFunc(list, func(a, b counter) int { return cmp.Compare(a.at, b.at) })
+		count(steps, list)
 	}
 	for _, s := range in.Steps {
 		base, ok := j.bases[s.Rank]
