@@ -85,10 +85,15 @@ func (s *Summary) Dist(metric string, b results.Basis) *Dist {
 
 func (s *Summary) warn(text string) { s.Warnings = append(s.Warnings, text) }
 
-// OfRun sums up a saved run.
-func OfRun(run *results.Run) (*Summary, error) {
+// OfRun sums up a saved run on the basis that its manifest names.
+func OfRun(run *results.Run) (*Summary, error) { return OfRunFrom(run, run.Manifest().Basis) }
+
+// OfRunFrom sums up a saved run on another basis.
+func OfRunFrom(run *results.Run, basis results.Basis) (*Summary, error) {
 	m := run.Manifest()
-	r := NewRecorder(ConfigOf(m))
+	config := ConfigOf(m)
+	config.Basis = basis
+	r := NewRecorder(config)
 	for rec, err := range run.Records() {
 		if err != nil {
 			return nil, err
