@@ -55,7 +55,7 @@ func benchServe(cmd *cobra.Command, i *interrupts, args []string) error {
 		_, err := fmt.Fprint(cmd.OutOrStdout(), help.Text)
 		return err
 	case errors.As(err, &usage):
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s\n%s: error: %s\n", usage.Usage, usage.Prog, usage.Message)
+		fmt.Fprint(cmd.ErrOrStderr(), usage.Text())
 		return exitCode{code: usage.Status()}
 	case errors.As(err, &wrong):
 		fmt.Fprint(cmd.ErrOrStderr(), wrong.Text())

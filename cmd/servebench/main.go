@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -29,21 +30,23 @@ func run(args []string) int {
 	defer interrupts.close()
 	root := rootCommand(interrupts)
 	root.SetArgs(args)
-	err := root.ExecuteContext(interrupts.end)
-	if err == nil {
-		return 0
-	}
+	return exitStatus(root.ExecuteContext(interrupts.end), os.Stderr)
+}
+
+// exitStatus is the status for a command's error, which it prints.
+func exitStatus(err error, w io.Writer) int {
 	var code exitCode
 	switch {
+	case err == nil:
+		return 0
 	case errors.As(err, &code):
 		if code.err != nil {
-			fmt.Fprintln(os.Stderr, "servebench: "+code.err.Error())
+			fmt.Fprintln(w, "servebench: "+code.err.Error())
 		}
 		return code.code
-	default:
-		fmt.Fprintln(os.Stderr, "servebench: "+err.Error())
-		return exitUsage
 	}
+	fmt.Fprintln(w, "servebench: "+err.Error())
+	return exitUsage
 }
 
 // An exitCode is an error with the status that the program ends with.

@@ -307,10 +307,16 @@ func (r *runner) open(ctx context.Context) (err error) {
 
 // httpClient is what questions beside the load go through; nil is the usual.
 func (r *runner) httpClient() *http.Client {
-	if !r.Server.Insecure {
-		return nil
+	transport := &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: r.Server.Insecure}, Proxy: http.ProxyFromEnvironment, DisableCompression: true,
 	}
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, Proxy: http.ProxyFromEnvironment}}
+	switch {
+	case r.compat():
+		return &http.Client{Transport: pythonic{transport}}
+	case r.Server.Insecure:
+		return &http.Client{Transport: transport}
+	}
+	return nil
 }
 
 // header are the user's headers and the key.
@@ -453,6 +459,12 @@ func (r *runner) settings() results.Settings {
 	}
 	if st.Tokenizer == "" {
 		st.Tokenizer = r.modelID
+	}
+	if st.Percentiles == nil {
+		st.Percentiles = []float64{99}
+	}
+	if st.Dataset == "" {
+		st.Dataset = "random"
 	}
 	if !r.Load.Rate.Infinite() {
 		st.RequestRate = results.Number(*r.Load.Rate)

@@ -236,7 +236,7 @@ type Objectives struct {
 type Report struct {
 	// Metrics are the sections of the table: ttft, tpot, itl, e2el and so on.
 	Metrics []string `yaml:"metrics,omitempty" json:"metrics,omitempty"`
-	// Percentiles are the percentiles of each.
+	// Percentiles are the percentiles of each; absent is 99.
 	Percentiles []float64 `yaml:"percentiles,omitempty" json:"percentiles,omitempty"`
 	// Texts keeps the generated texts.
 	Texts bool `yaml:"texts,omitempty" json:"texts,omitempty"`
