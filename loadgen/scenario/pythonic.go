@@ -1,0 +1,34 @@
+package scenario
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+
+	"servebench/internal/python"
+)
+
+// pythonic words the questions beside the load as vLLM's client does, byte for byte: its headers, and JSON in Python's
+// spelling. Some servers and proxies tell the difference, and recorded runs are compared with it.
+type pythonic struct{ next http.RoundTripper }
+
+func (p pythonic) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	req.Header["Accept"] = []string{"*/*"}
+	req.Header["Accept-Encoding"] = []string{"gzip, deflate"}
+	switch {
+	case req.Body != nil && req.Body != http.NoBody:
+		body, err := io.ReadAll(req.Body)
+		req.Body.Close()
+		if err != nil {
+			return nil, err
+		}
+		if spelled, err := python.AppendJSON(nil, body); err == nil {
+			body = spelled
+		}
+		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	case req.Method == http.MethodPost:
+		req.Header["Content-Type"] = []string{"application/octet-stream"}
+	}
+	return p.next.RoundTrip(req)
+}
