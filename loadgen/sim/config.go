@@ -267,6 +267,26 @@ func (c Config) withDefaults() (Config, error) {
 	return c, errors.Join(errs...)
 }
 
+// WithCapacity is the configuration with StepBase chosen so that Capacity(input, output) is the given rate: what a search for
+// the highest rate has to find.
+func (c Config) WithCapacity(perSecond float64, input, output int) (Config, error) {
+	full, err := c.withDefaults()
+	if err != nil {
+		return Config{}, err
+	}
+	c.StepBase = -1
+	fastest, ok := c.Capacity(input, output)
+	if !ok {
+		return Config{}, fmt.Errorf("sim: the capacity for %d tokens in and %d out is not known for this configuration", input, output)
+	}
+	if !(perSecond > 0 && perSecond < fastest) {
+		return Config{}, fmt.Errorf("sim: no step is short enough for %v requests a second: at most %v are possible", perSecond, fastest)
+	}
+	perStep := float64(full.MaxNumSeqs) / float64(output) * float64(time.Second)
+	c.StepBase = time.Duration(perStep/perSecond - perStep/fastest)
+	return c, nil
+}
+
 // Capacity is the rate, in requests a second, at which the server answers requests of so many prompt and
 // output tokens when it is never idle: the most that an open loop can ask of it for long. It is
 //

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -150,8 +149,6 @@ func (e *engine) rest(deadline int64) {
 
 func (e *engine) run() {
 	defer close(e.done)
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	for {
 		e.mu.Lock()
 		if e.isClosed {

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/http/httptest"
 	"slices"
@@ -193,6 +194,13 @@ func TestCapacityIsReached(t *testing.T) {
 				}
 			})
 		})
+	}
+	c, err := Config{MaxNumSeqs: 16}.WithCapacity(50, 128, 32)
+	if got, ok := c.Capacity(128, 32); err != nil || !ok || math.Abs(got-50) > 1e-3 {
+		t.Errorf("WithCapacity of 50 a second gives %v (%v)", got, err)
+	}
+	if _, err := (Config{MaxNumSeqs: 16}).WithCapacity(1e6, 128, 32); err == nil {
+		t.Error("a million requests a second were promised")
 	}
 	for name, c := range map[string]Config{
 		"fixed": {FirstToken: ms}, "gaudi": {Device: Gaudi}, "token limit": {MaxNumBatchedTokens: 100}, "broken": {Device: "tpu"},

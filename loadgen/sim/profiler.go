@@ -36,6 +36,7 @@ type session struct {
 	began, ended int64
 	steps        []Step
 	isWritten    bool // the worker's files are
+	err          error
 	number       int64
 }
 
@@ -60,7 +61,7 @@ func (p *profiler) step(s *Step) {
 	t.steps = append(t.steps, *s)
 	if t.limit > 0 && len(t.steps) >= t.limit {
 		t.ended = p.clock.now()
-		p.writeWorkers(t)
+		t.err = p.writeWorkers(t)
 	}
 }
 
@@ -194,7 +195,7 @@ func (s *Server) stopProfile(w http.ResponseWriter, r *http.Request) {
 			if t.ended == 0 {
 				t.ended = began
 			}
-			if !t.isWritten {
+			if err = t.err; !t.isWritten {
 				err = p.writeWorkers(t)
 			}
 			if err == nil {

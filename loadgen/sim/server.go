@@ -110,7 +110,8 @@ func (s *Server) Freeze(d time.Duration) {
 // Serve answers on the listener until Close, or until the server dies by Config.DieAfter; both end it without an
 // error. It accepts its first connection after Config.Startup.
 func (s *Server) Serve(l net.Listener) error {
-	web := &http.Server{Handler: s.Handler(), ErrorLog: quiet}
+	// Like the real server, it closes connections that were idle for five seconds.
+	web := &http.Server{Handler: s.Handler(), ErrorLog: quiet, IdleTimeout: 5 * time.Second}
 	s.mu.Lock()
 	if s.isClosed || s.http != nil {
 		s.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -362,6 +363,48 @@ func TestCPUTraceIsTrueToTheSteps(t *testing.T) {
 	})
 }
 
+// outline is a trace's text, its rows' layout included, without what differs from run to run.
+func outline(text string) []string {
+	for _, r := range []struct{ old, new string }{
+		{`"(?:[^"\\]|\\.)*"(: )`, "$0"},
+		{`: "[^"]*"`, `: "..."`},
+		{`\["0", "32", "0"\]`, "[...]"},
+		{`"pg_config": \[\{.*?\}\]`, `"pg_config": [...]`},
+		{`-?\d+(\.\d{3})`, "N.NNN"},
+		{`\b\d+\b`, "N"},
+		{`"ERROR": \[.*?\],`, ""},
+	} {
+		text = regexp.MustCompile(r.old).ReplaceAllString(text, r.new)
+	}
+	var out []string
+	for _, row := range strings.Split(text, "\n  {\n") {
+		if row = strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(row), ",")); len(out) == 0 || !slices.Contains(out, row) {
+			out = append(out, row)
+		}
+	}
+	return out
+}
+
+// The exporter's layout, down to blanks and line breaks, is that of a real trace.
+func TestTraceIsLaidOutLikeARealOne(t *testing.T) {
+	real, err := os.ReadFile(filepath.Join("testdata", "traces", "cpu-excerpt.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		c := Config{Device: CPU, ProfileDir: t.TempDir()}
+		s := newServer(t, c)
+		defer s.Close()
+		bracket(t, s, "", fourRequests)
+		files := traces(t, c.ProfileDir)
+		tr := files[slices.IndexFunc(files, func(tr *traceFile) bool { return strings.HasPrefix(tr.name, "rank0.") })]
+		got, want := outline(tr.raw), outline(string(real))
+		if !slices.Equal(got, want) {
+			t.Errorf("laid out as\n%s\nwant\n%s", strings.Join(got, "\n----\n"), strings.Join(want, "\n----\n"))
+		}
+	})
+}
+
 func TestGaudiTraceIsTrueToTheSteps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := Config{Device: Gaudi, MaxModelLen: 256, PromptBatch: 2, CompileTime: 50 * ms, HardwareTrace: true, Ranks: 2, ProfileDir: t.TempDir()}
@@ -553,6 +596,11 @@ func TestEngineStandsStillWhileTheProfilerStops(t *testing.T) {
 				group.Go(func() { post(context.Background(), s, "/stop_profile", "") })
 				time.Sleep(100 * ms)
 				group.Go(func() { post(context.Background(), s, "/v1/completions", completion(ids(2, 20), 1)) })
+				health := httptest.NewRecorder()
+				s.Handler().ServeHTTP(health, httptest.NewRequest("GET", "/health", nil))
+				if health.Code != 200 {
+					t.Errorf("/health answered %d while the profiler stopped", health.Code)
+				}
 				if len(s.Requests()) != 0 {
 					t.Error("a request was finished while the engine stood still")
 				}
