@@ -10,6 +10,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -198,6 +199,11 @@ func (r *Run) Records() iter.Seq2[*Record, error] {
 
 func (r *Run) name() string { return filepath.Join(r.dir, RecordsName) }
 
+// decoder is shared: decoding whole frames needs no state of its own, and may happen at the same time.
+var decoder = sync.OnceValues(func() (*zstd.Decoder, error) {
+	return zstd.NewReader(nil, zstd.WithDecoderMaxMemory(maxSegment))
+})
+
 // decode is the lines of a segment, checked against its checksum and its head.
 func (r *Run) decode(s segment) ([]byte, error) {
 	if s.raw > maxSegment {
@@ -207,11 +213,10 @@ func (r *Run) decode(s segment) ([]byte, error) {
 	if _, err := r.file.ReadAt(frame, s.at); err != nil {
 		return nil, err
 	}
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxSegment))
+	dec, err := decoder()
 	if err != nil {
 		return nil, err
 	}
-	defer dec.Close()
 	// The head's size is a claim: room is made for it only as far as the frame could hold it.
 	lines, err := dec.DecodeAll(frame, make([]byte, 0, min(int64(s.raw), 64*int64(s.length)+1024)))
 	if err != nil {

@@ -291,7 +291,7 @@ func TestRunCutAtEveryByte(t *testing.T) {
 func TestDamageIsFound(t *testing.T) {
 	dir := t.TempDir()
 	w := create(t, dir)
-	record(t, w, 0, 40)
+	record(t, w, 0, 12)
 	if err := w.Close(OK, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -448,8 +448,9 @@ func TestRecordDoesNotWaitForTheDisk(t *testing.T) {
 
 func TestTooLargeARecordIsRefused(t *testing.T) {
 	w := create(t, t.TempDir())
+	w.largest = 1000
 	r := numbered(0)
-	r.Text = strings.Repeat("x", maxSegment/2+1)
+	r.Text = strings.Repeat("x", 1001)
 	if err := w.Record(r); err == nil || !strings.Contains(err.Error(), "more than a record can hold") {
 		t.Errorf("got %v", err)
 	}

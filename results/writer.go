@@ -68,6 +68,7 @@ type Writer struct {
 	finished chan struct{}
 	wake     chan struct{}
 	stop     chan struct{}
+	largest  int // what a record may come to
 
 	mu       sync.Mutex
 	room     *sync.Cond // pending has shrunk
@@ -122,7 +123,7 @@ func newWriter(dir string, f file, m Manifest) (*Writer, error) {
 	}
 	w := &Writer{
 		dir: dir, file: f, zstd: enc, sum: sha256.New(), manifest: m,
-		finished: make(chan struct{}), wake: make(chan struct{}, 1), stop: make(chan struct{}),
+		finished: make(chan struct{}), wake: make(chan struct{}, 1), stop: make(chan struct{}), largest: maxSegment / 2,
 	}
 	w.room = sync.NewCond(&w.mu)
 	go w.writeSegments()
@@ -148,9 +149,9 @@ func (w *Writer) Record(r *Record) error {
 	}
 	before := len(w.pending)
 	w.pending = append(appendRecord(w.pending, r), '\n')
-	if n := len(w.pending) - before; n > maxSegment/2 {
+	if n := len(w.pending) - before; n > w.largest {
 		w.pending = w.pending[:before]
-		return fmt.Errorf("%s: request %d comes to %d MB, more than a record can hold: run without keeping texts", w.dir, r.ID, n>>20)
+		return fmt.Errorf("%s: request %d comes to %d bytes, more than a record can hold: run without keeping texts", w.dir, r.ID, n)
 	}
 	w.recorded++
 	if !r.OK() {

@@ -67,17 +67,14 @@ func TestTimeline(t *testing.T) {
 }
 
 func TestTimelineOfManyEvents(t *testing.T) {
-	gaps := slices.Repeat([]float64{0.001}, timelineEvents)
+	gaps := slices.Repeat([]float64{0.001}, 9)
 	gaps = append(gaps, 0.1, 0.001)
-	m, _ := sample(nil)
-	s := &summary.Summary{Manifest: m, Outputs: []summary.Output{{Success: true, TTFT: 0.5, ITL: gaps}}, VLLM: &summary.VLLM{}}
-	var page bytes.Buffer
-	if err := Timeline(&page, s, [2]float64{25, 50}); err != nil {
-		t.Fatal(err)
+	s := &summary.Summary{Outputs: []summary.Output{{Success: true, TTFT: 0.5, ITL: gaps}}, VLLM: &summary.VLLM{}}
+	if got, want := string(timelineRows(s, [2]float64{25, 50}, 10)), `[[0,0,0,0,[500000,9000,100000,1000],"0131"]]`; got != want {
+		t.Errorf("rows are %s, want %s", got, want)
 	}
-	row := timelineData(t, page.String())[0]
-	if len(row[4].([]any)) != 4 || row[5] != "0131" {
-		t.Errorf("%d segments of kinds %v, want 4 of 0131", len(row[4].([]any)), row[5])
+	if got, want := string(timelineRows(s, [2]float64{25, 50}, 11)), `"011111111131"`; !strings.Contains(got, want) {
+		t.Errorf("rows are %s, want kinds %s", got, want)
 	}
 }
 

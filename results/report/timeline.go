@@ -43,12 +43,12 @@ func Timeline(w io.Writer, s *summary.Summary, limits [2]float64) error {
 	}
 	return timelinePage.Execute(w, map[string]any{
 		"Title": title(&s.Manifest.Settings), "Keys": keys, "Names": names, "Colors": colors,
-		"Rows": template.JS(timelineRows(s, limits)),
+		"Rows": template.JS(timelineRows(s, limits, timelineEvents)),
 	})
 }
 
 // timelineRows is the page's data: numbers and digits only, so it is safe in a script.
-func timelineRows(s *summary.Summary, limits [2]float64) []byte {
+func timelineRows(s *summary.Summary, limits [2]float64, most int) []byte {
 	first, events := math.Inf(1), 0
 	for i := range s.Outputs {
 		if o := &s.Outputs[i]; o.Success {
@@ -92,7 +92,7 @@ func timelineRows(s *summary.Summary, limits [2]float64) []byte {
 		for j := 0; j < len(o.ITL); j++ {
 			gap := o.ITL[j]
 			kinds = append(kinds, '0'+byte(kind(gap)))
-			if events > timelineEvents {
+			if events > most {
 				for j+1 < len(o.ITL) && kind(o.ITL[j+1]) == kind(o.ITL[j]) {
 					j++
 					gap += o.ITL[j]
