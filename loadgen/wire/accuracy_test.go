@@ -312,7 +312,7 @@ func TestAccuracy(t *testing.T) {
 	few := base
 	few.streams = 100
 	large := few
-	large.prompt, large.rate = 1<<20, 100
+	large.prompt, large.rate = 1<<20, 20
 	variants = append(variants,
 		variant{"headers with the first event", few, []string{"-joined"}},
 		variant{"no wait for the first token", few, []string{"-joined", "-first", "0"}},

