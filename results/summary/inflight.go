@@ -3,6 +3,7 @@ package summary
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -39,24 +40,19 @@ func (r *Recorder) extent() time.Duration {
 	return time.Duration(last.to - first.from)
 }
 
-// gaps are the exact gaps that the outputs hold, in nanoseconds again.
-func (r *Recorder) gaps(n int) []time.Duration {
-	all := make([]time.Duration, 0, n)
+// gaps are the exact gaps that the outputs hold, in milliseconds, ascending. A gap of a whole number of
+// nanoseconds comes out as that number again.
+func (r *Recorder) gaps(n int) []float64 {
+	all := make([]float64, 0, n)
 	for i := range r.outputs {
 		if o := &r.outputs[i]; o.Success {
 			for _, gap := range o.ITL {
-				all = append(all, time.Duration(gap*1e9+copysign(0.5, gap)))
+				all = append(all, math.Round(gap*1e9)/1e6)
 			}
 		}
 	}
+	slices.Sort(all)
 	return all
-}
-
-func copysign(size, sign float64) float64 {
-	if sign < 0 {
-		return -size
-	}
-	return size
 }
 
 func (r *Recorder) failureClasses() []FailureClass {
@@ -90,7 +86,7 @@ func (r *Recorder) approximate(opts VLLMOptions) *VLLM {
 		if s.basis != r.config.Basis {
 			continue
 		}
-		d := s.dist(append([]float64{50}, opts.Percentiles...), false)
+		d := s.dist(append([]float64{50}, opts.Percentiles...), nil)
 		if d == nil || len(d.Percentiles) == 0 {
 			d = &Dist{Percentiles: make([]Percentile, len(opts.Percentiles)+1)}
 			for i, p := range opts.Percentiles {

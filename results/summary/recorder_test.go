@@ -295,7 +295,7 @@ func TestNegativeAndHugeTimesAreCountedNotClamped(t *testing.T) {
 	for _, v := range []time.Duration{-5 * ms, 5 * ms, 48 * time.Hour, 15 * ms} {
 		s.add(v, false)
 	}
-	d := s.dist([]float64{0, 100}, false)
+	d := s.dist([]float64{0, 100}, nil)
 	if d.Count != 4 || d.Outside != 2 || d.Min != -5 || d.Max != 172800000 || d.Mean != (172800000+15)/4.0 {
 		t.Errorf("%+v", d)
 	}

@@ -74,26 +74,29 @@ func (s *series) add(v time.Duration, keep bool) {
 
 func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, int64(histogramMax), 3) }
 
-// dist sums up the values; nil when there are none. Exact says that all values were kept.
-func (s *series) dist(percentiles []float64, exact bool) *Dist {
+// sorted are the exact values in milliseconds, ascending.
+func (s *series) sorted() []float64 {
+	sorted := make([]float64, len(s.exact))
+	for i, v := range s.exact {
+		sorted[i] = milliseconds(v)
+	}
+	slices.Sort(sorted)
+	return sorted
+}
+
+// dist sums up the values; nil when there are none. Sorted are all of them in milliseconds, ascending; nil when they
+// were not kept.
+func (s *series) dist(percentiles []float64, sorted []float64) *Dist {
 	if s.count == 0 {
 		return nil
 	}
+	exact := sorted != nil
 	d := &Dist{
 		Metric: s.metric, Basis: s.basis, Count: s.count, Outside: s.outside, Exact: exact,
 		Min: milliseconds(s.min), Max: milliseconds(s.max),
 	}
 	mean, std := s.moments.meanAndStd(s.count)
 	d.Mean, d.Std = mean/1e6, std/1e6
-	var sorted []float64
-	if exact {
-		values := slices.Clone(s.exact)
-		slices.Sort(values)
-		sorted = make([]float64, len(values))
-		for i, v := range values {
-			sorted[i] = milliseconds(v)
-		}
-	}
 	for _, p := range percentiles {
 		switch {
 		case exact:

@@ -127,16 +127,16 @@ func text(run *results.Run, name string) (string, error) {
 // dists fills in the distributions.
 func (r *Recorder) dists(s *Summary, percentiles []float64) {
 	for _, series := range r.series {
-		exact := r.keep && !series.metric.PerEvent
-		if r.keep && series.metric.Name == "itl" {
-			exact = true
-			series.exact = r.gaps(series.count)
+		var sorted []float64
+		switch {
+		case !r.keep:
+		case series.metric.Name == "itl":
+			sorted = r.gaps(series.count)
+		case !series.metric.PerEvent:
+			sorted = series.sorted()
 		}
-		if d := series.dist(percentiles, exact); d != nil {
+		if d := series.dist(percentiles, sorted); d != nil {
 			s.Dists = append(s.Dists, d)
-		}
-		if series.metric.PerEvent {
-			series.exact = nil
 		}
 	}
 }

@@ -219,8 +219,9 @@ func statOf(xs []float64, percentiles []float64) Stat {
 	if len(xs) == 0 {
 		xs = []float64{0}
 	}
-	s := Stat{Mean: numpy.Mean(xs) * 1000, Median: numpy.Median(xs) * 1000, Std: numpy.Std(xs) * 1000}
+	s := Stat{Mean: numpy.Mean(xs) * 1000, Std: numpy.Std(xs) * 1000}
 	sorted := ascending(xs)
+	s.Median = numpy.MedianSorted(sorted) * 1000
 	for _, p := range percentiles {
 		s.Percentiles = append(s.Percentiles, Percentile{p, numpy.PercentileSorted(sorted, p) * 1000})
 	}
