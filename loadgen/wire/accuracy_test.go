@@ -30,7 +30,6 @@ type pacedRun struct {
 	streams, tokens int
 	first, gap      time.Duration
 	prompt          int // bytes
-	server          []string
 	// rate is the number of requests a second; zero spreads them over one gap.
 	rate float64
 	// plain takes connections as net/http makes them, with user-space stamps after the body's Read.

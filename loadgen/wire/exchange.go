@@ -209,14 +209,6 @@ func (x *Exchange) isDisordered() bool {
 	return x.disorder
 }
 
-func (x *Exchange) noteDisorder(c *Conn) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.conn == c {
-		x.disorder = true
-	}
-}
-
 // noteRead adds a read that c made, unless the exchange has gone to another connection.
 func (x *Exchange) noteRead(c *Conn, r Read) {
 	x.mu.Lock()
@@ -265,14 +257,5 @@ func (x *Exchange) noteWrite(c *Conn, n int, after int64) {
 		w.Count++
 		w.Bytes += int64(n)
 		w.User, w.At, w.Kind = after, after, User
-	}
-}
-
-// noteSent adds the kernel's stamp of the last byte written. A later one, taken further down, replaces it.
-func (x *Exchange) noteSent(c *Conn, at int64) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.conn == c && !x.write.Busy && x.write.Count > 0 {
-		x.write.At, x.write.Kind = at, Kernel
 	}
 }
