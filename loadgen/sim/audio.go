@@ -54,7 +54,7 @@ func (s *Server) transcriptions(a *asked) {
 		s.submit(a, p)
 		if s.gather(a, choices) {
 			a.count(choices)
-			a.plain(s, fmt.Appendf(nil, `{"text":%s,"usage":{"type":"duration","seconds":%d}}`, quoted(choices[0].text), int(seconds+0.999)), choices)
+			a.plain(s, fmt.Appendf(nil, `{"text":%s,"usage":{"type":"duration","seconds":%d}}`, quoted(string(choices[0].text)), int(seconds+0.999)), choices)
 		}
 		return
 	}

@@ -149,6 +149,20 @@ func (b *body) int(key string, otherwise int) int {
 	return otherwise
 }
 
+// strictInt is an integer, 0 when missing, that may come as nothing else.
+func (b *body) strictInt(key string) int {
+	switch v := b.fields[key].(type) {
+	case nil:
+		return 0
+	case json.Number:
+		if n, err := strconv.Atoi(v.String()); err == nil {
+			return n
+		}
+	}
+	b.fault("int_type", key, "Input should be a valid integer", b.fields[key])
+	return 0
+}
+
 func (b *body) float(key string, otherwise float64) float64 {
 	switch v := b.fields[key].(type) {
 	case nil:

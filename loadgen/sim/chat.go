@@ -120,7 +120,7 @@ func (s *Server) chatCompletion(a *asked, p *sampling, id string, created int64,
 			out = append(out, ',')
 		}
 		out = fmt.Appendf(out, `{"index":%d,"message":{"role":"assistant","content":%s,"refusal":null,"annotations":null,"audio":null,"function_call":null,"reasoning":null},"logprobs":%s,"finish_reason":%s,"stop_reason":%s,"token_ids":%s,"routed_experts":null}`,
-			c.index, quoted(c.text), c.chatLogprobs(c.held, 0), c.finishJSON(), c.reason, c.idsJSON(c.held))
+			c.index, quoted(string(c.text)), c.chatLogprobs(c.held, 0), c.finishJSON(), c.reason, c.idsJSON(c.held))
 	}
 	u := a.count(choices)
 	body := s.plain(u)

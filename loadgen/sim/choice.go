@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"strings"
@@ -16,7 +17,7 @@ type choice struct {
 	p     *sampling
 
 	pending []int // tokens that are not whole characters yet
-	text    string
+	text    []byte
 	sent    int // bytes of text that went out
 	tokens  int
 	held    []token // since the last event
@@ -50,7 +51,7 @@ func (c *choice) take(t token) bool {
 		c.pending = append(c.pending, t.id)
 	}
 	if isWhole(c.tok, c.pending) || c.finish != "" {
-		c.text += c.tok.Decode(c.pending)
+		c.text = append(c.text, c.tok.Decode(c.pending)...)
 		c.pending = c.pending[:0]
 	}
 	c.stopAt(before)
@@ -62,7 +63,7 @@ func (c *choice) stopAt(old int) {
 	found, stop := -1, ""
 	for _, s := range c.p.stop {
 		from := max(old-len(s)+1, 0)
-		if i := strings.Index(c.text[from:], s); i >= 0 && (found < 0 || from+i < found) {
+		if i := bytes.Index(c.text[from:], []byte(s)); i >= 0 && (found < 0 || from+i < found) {
 			found, stop = from+i, s
 		}
 	}
@@ -88,12 +89,12 @@ func (c *choice) delta() string {
 			hold = max(hold, utf8.RuneCountInString(s)-1)
 		}
 		for ; hold > 0 && end > 0; hold-- {
-			_, n := utf8.DecodeLastRuneInString(c.text[:end])
+			_, n := utf8.DecodeLastRune(c.text[:end])
 			end -= n
 		}
 	}
 	end = max(end, c.sent)
-	text := c.text[c.sent:end]
+	text := string(c.text[c.sent:end])
 	c.sent = end
 	return text
 }

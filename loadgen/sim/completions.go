@@ -159,7 +159,7 @@ func (s *Server) completion(a *asked, p *sampling, id string, created int64, cho
 		if i > 0 {
 			out = append(out, ',')
 		}
-		text := c.text
+		text := string(c.text)
 		if p.echo {
 			text = s.cfg.Tokenizer.Decode(withoutBOS(c.seq.prompt)) + text
 		}

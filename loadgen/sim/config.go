@@ -115,8 +115,8 @@ type Config struct {
 
 	// Log is given one JSON line for each finished request and each step: see RequestLog and Step.
 	Log io.Writer
-	// Keep is the number of finished requests, and of steps, that Requests and Steps remember; usually
-	// 100,000 each. Older ones are forgotten first.
+	// Keep is the number of finished requests that Requests remembers, usually 10,000; Steps remembers ten times as many
+	// steps. Older ones are forgotten first.
 	Keep int
 }
 
@@ -253,7 +253,7 @@ func (c Config) withDefaults() (Config, error) {
 	usualDuration(&c.ProfileStart, 2*time.Millisecond)
 	usualDuration(&c.ProfileStop, 200*time.Millisecond)
 	usual(&c.Ranks, 1)
-	usual(&c.Keep, 100_000)
+	usual(&c.Keep, 10_000)
 	for i := range c.Faults {
 		if err := c.Faults[i].check(); err != nil {
 			errs = append(errs, fmt.Errorf("sim: fault %d: %w", i, err))

@@ -40,7 +40,7 @@ func newEngine(c Config, clk clock, m *metrics, onStep func(*Step)) *engine {
 		cfg: c, clock: clk, alarm: newAlarm(clk), content: newContent(c), metrics: m, onStep: onStep,
 		idle: true, compiled: make(map[Bucket]bool), done: make(chan struct{}),
 	}
-	e.steps.limit = c.Keep
+	e.steps.limit = 10 * c.Keep
 	if !c.NoPrefixCache {
 		e.prefix = newPrefixCache(c.BlockSize, c.Blocks)
 	}

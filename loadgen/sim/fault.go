@@ -36,8 +36,10 @@ type Fault struct {
 	// MalformedAt sends an event that is no JSON after so many tokens, and goes on.
 	MalformedAt int
 
-	// Interval is the number of tokens in an event of the stream.
+	// Interval is the number of tokens in an event of the stream. Join has all tokens that wait go out in one, as a
+	// server does whose own loop lags; with a stall or a slow client some do.
 	Interval int
+	Join     bool
 	// Comments sends the line ": ping" before every event. CRLF ends lines in CR LF. NoSpace leaves out the blank
 	// after "data:". Split writes each event in pieces of so many bytes.
 	Comments, CRLF, NoSpace bool
@@ -77,6 +79,7 @@ var faultKeys = map[string]func(*Fault, string) error{
 	"error":     func(f *Fault, v string) error { return scanInt(&f.ErrorAt, v) },
 	"malformed": func(f *Fault, v string) error { return scanInt(&f.MalformedAt, v) },
 	"interval":  func(f *Fault, v string) error { return scanInt(&f.Interval, v) },
+	"join":      func(f *Fault, v string) error { return scanBool(&f.Join, v) },
 	"comments":  func(f *Fault, v string) error { return scanBool(&f.Comments, v) },
 	"crlf":      func(f *Fault, v string) error { return scanBool(&f.CRLF, v) },
 	"no-space":  func(f *Fault, v string) error { return scanBool(&f.NoSpace, v) },
@@ -122,7 +125,7 @@ func scanDurationAt(p *time.Duration, at *int, v string) error {
 
 // ParseFault reads a fault from words separated by commas: status=503, message=text (the last word: it may hold
 // commas), before-headers=1s, before-first=1s, stall=2s@5 (before token 5), freeze=2s@5, cut=reset@3, cut=close,
-// cut=end@2, error=3 (-1 is before the first token), malformed=2, interval=4, comments, crlf, no-space, split=7, no-usage, no-done, share=0.1, from=10,
+// cut=end@2, error=3 (-1 is before the first token), malformed=2, interval=4, join, comments, crlf, no-space, split=7, no-usage, no-done, share=0.1, from=10,
 // to=20.
 func ParseFault(text string) (Fault, error) {
 	var f Fault

@@ -162,6 +162,25 @@ func TestFreezeStopsEverybody(t *testing.T) {
 	}
 }
 
+// While a stream stands still its tokens pile up; then they go out together.
+func TestWaitingTokensAreJoined(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, Config{FirstToken: 10 * ms, BetweenTokens: 10 * ms})
+		defer s.Close()
+		body := strings.TrimSuffix(completion(ids(1, 10), 8), "}") + `,"return_token_ids":true}`
+		stream := post(t.Context(), s, "/v1/completions", body, "X-Sim-Fault", "join,stall=45ms@2").Body.String()
+		var events []int
+		for _, part := range strings.Split(stream, `"token_ids":[`)[1:] {
+			ids, _, _ := strings.Cut(part, "]")
+			events = append(events, strings.Count(ids, ",")+1)
+		}
+		// The second waits from 20 to 65 ms; by then the third to sixth are there.
+		if want := []int{1, 1, 4, 1, 1}; !slices.Equal(events, want) {
+			t.Errorf("events of %v tokens; want %v", events, want)
+		}
+	})
+}
+
 func TestShareOfRequestsIsStruckBySeed(t *testing.T) {
 	struck := func(seed uint64) (which string, n int) {
 		f := Fault{Share: 0.3, From: 11, To: 1010}
@@ -288,17 +307,17 @@ func TestLogIsOneLineEach(t *testing.T) {
 func TestOldThingsAreForgotten(t *testing.T) {
 	s := newServer(t, quick(Config{Keep: 3}))
 	defer s.Close()
-	for range 5 {
-		post(t.Context(), s, "/v1/completions", completion(ids(1, 10), 1))
+	for range 20 {
+		post(t.Context(), s, "/v1/completions", completion(ids(1, 10), 3))
 	}
 	var numbers []int
 	for _, l := range s.Requests() {
 		numbers = append(numbers, l.Request)
 	}
-	if !reflect.DeepEqual(numbers, []int{3, 4, 5}) {
-		t.Errorf("kept %v; want 3, 4, 5", numbers)
+	if !reflect.DeepEqual(numbers, []int{18, 19, 20}) {
+		t.Errorf("kept %v; want 18, 19, 20", numbers)
 	}
-	if steps := s.Steps(); len(steps) != 3 {
-		t.Errorf("kept %d steps; want 3", len(steps))
+	if steps := s.Steps(); len(steps) != 30 || steps[29].Number != steps[0].Number+29 {
+		t.Errorf("kept %d steps; want 30 in order", len(steps))
 	}
 }

@@ -32,6 +32,13 @@ func (o *outlet) put(t token) {
 	}
 }
 
+// isEmpty says that no token waits.
+func (o *outlet) isEmpty() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.tokens) == 0
+}
+
 // errClosed is what a request ends with when the server is closed under it.
 var errClosed = errors.New("the server was closed")
 

@@ -57,7 +57,7 @@ func (s *Server) messages(a *asked) {
 			u := a.count(choices)
 			reason, _ := stopReason()
 			a.plain(s, fmt.Appendf(nil, `{"id":%s,"type":"message","role":"assistant","content":[{"type":"text","text":%s}],"model":%s,"stop_reason":"%s","usage":{"input_tokens":%d,"output_tokens":%d}}`,
-				quoted(id), quoted(c.text), quoted(p.model), reason, u.prompt, u.completion), choices)
+				quoted(id), quoted(string(c.text)), quoted(p.model), reason, u.prompt, u.completion), choices)
 		}
 		return
 	}

@@ -18,7 +18,6 @@ type profiler struct {
 
 	mu       sync.Mutex
 	isActive bool // for the server's front end: from start to stop
-	isBusy   bool // a start or a stop is under way
 
 	// Of the engine's goroutine alone.
 	session *session
@@ -47,7 +46,7 @@ var goodPrefix = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 func (p *profiler) step(s *Step) {
 	t := p.session
 	if t == nil || t.isWritten {
-		if p.cfg.Device == Gaudi && !p.wrote && len(p.earlier) < p.cfg.Keep {
+		if p.cfg.Device == Gaudi && !p.wrote && len(p.earlier) < 10*p.cfg.Keep {
 			p.earlier = append(p.earlier, *s)
 		}
 		return
@@ -139,7 +138,8 @@ func (s *Server) startProfile(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	prefix := b.str("profile_prefix", "")
-	t.prefix, t.delay, t.limit = prefix, b.int("delay_iterations", 0), b.int("max_iterations", 0)
+	t.prefix, t.delay, t.limit = prefix, b.strictInt("delay_iterations"), b.strictInt("max_iterations")
+	b.object("profiler_kwargs")
 	f := b.wrong()
 	switch {
 	case f != nil:

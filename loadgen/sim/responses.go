@@ -51,7 +51,7 @@ func (s *Server) responses(a *asked) {
 	c := choices[0]
 
 	message := func() string {
-		return fmt.Sprintf(`{"id":%s,"content":[{"annotations":[],"text":%s,"type":"output_text","logprobs":null}],"role":"assistant","status":"completed","type":"message","phase":null}`, quoted(item), quoted(c.text))
+		return fmt.Sprintf(`{"id":%s,"content":[{"annotations":[],"text":%s,"type":"output_text","logprobs":null}],"role":"assistant","status":"completed","type":"message","phase":null}`, quoted(item), quoted(string(c.text)))
 	}
 	object := func(isDone bool) string {
 		output, status, why, use := "", "in_progress", "null", "null"
@@ -86,7 +86,7 @@ func (s *Server) responses(a *asked) {
 	send := func(kind, fields string, tokens []token) {
 		between := ""
 		if kind == "response.output_text.done" {
-			between = `"text":` + quoted(c.text) + ","
+			between = `"text":` + quoted(string(c.text)) + ","
 		}
 		data := fmt.Sprintf(`{%s,"sequence_number":%d,%s"type":"%s"}`, fields, number, between, kind)
 		number++
@@ -116,7 +116,7 @@ func (s *Server) responses(a *asked) {
 	if !ok {
 		return
 	}
-	part := `{"annotations":[],"text":` + quoted(c.text) + `,"type":"output_text","logprobs":null}`
+	part := `{"annotations":[],"text":` + quoted(string(c.text)) + `,"type":"output_text","logprobs":null}`
 	send("response.output_text.done", `"content_index":0,"item_id":`+quoted(item)+`,"logprobs":[],"output_index":0`, nil)
 	send("response.content_part.done", `"content_index":0,"item_id":`+quoted(item)+`,"output_index":0,"part":`+part, nil)
 	send("response.output_item.done", `"item":`+message()+`,"output_index":0`, nil)

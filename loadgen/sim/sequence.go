@@ -9,7 +9,6 @@ type sequence struct {
 	max    int // 0: nothing is generated, as in pooling
 	stops  []int
 	eos    bool // ends at the end-of-sequence token
-	keepID bool
 
 	from    uint64 // where its contents are drawn from
 	allowed []int

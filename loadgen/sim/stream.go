@@ -173,15 +173,25 @@ func (st *stream) each(choices []*choice, with func(*choice, []token)) bool {
 			break
 		}
 		c := choices[t.choice]
-		if !c.take(t) || !c.isDue(interval) {
+		if !c.take(t) {
 			continue
 		}
-		held := c.held
-		c.held = nil
-		with(c, held)
 		if c.finish != "" {
 			open--
 			s.engine.abort(a.job.seqs[c.index:c.index+1], c.finish)
+		}
+		if !a.fault.Join {
+			if c.isDue(interval) {
+				st.emit(c, with)
+			}
+			continue
+		}
+		if a.job.out.isEmpty() || open == 0 {
+			for _, c := range choices {
+				if c.isDue(1) {
+					st.emit(c, with)
+				}
+			}
 		}
 	}
 	if st.isOver {
@@ -189,6 +199,13 @@ func (st *stream) each(choices []*choice, with func(*choice, []token)) bool {
 		return false
 	}
 	return true
+}
+
+// emit has the choice's tokens go out.
+func (st *stream) emit(c *choice, with func(*choice, []token)) {
+	held := c.held
+	c.held = nil
+	with(c, held)
 }
 
 // gather collects all tokens of all choices, for a plain answer.

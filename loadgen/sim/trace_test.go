@@ -625,6 +625,26 @@ func TestEngineStandsStillWhileTheProfilerStops(t *testing.T) {
 	}
 }
 
+func TestStartIsStrictAboutItsBody(t *testing.T) {
+	s := newServer(t, quick(Config{ProfileDir: t.TempDir()}))
+	defer s.Close()
+	for body, want := range map[string]string{
+		`{"max_iterations":"3"}`:   "'type': 'int_type', 'loc': 'body.max_iterations'",
+		`{"delay_iterations":1.5}`: "'type': 'int_type', 'loc': 'body.delay_iterations'",
+		`{"profile_prefix":5}`:     "'type': 'string_type', 'loc': 'body.profile_prefix'",
+		`{"profiler_kwargs":[]}`:   "'type': 'dict_type', 'loc': 'body.profiler_kwargs'",
+		`{"profile_prefix":""}`:    "profile_prefix must be",
+		`{"delay_iterations":-1}`:  "delay_iterations must be",
+	} {
+		if w := post(t.Context(), s, "/start_profile", body); w.Code != 400 || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s: %d %s; want 400 and %s", body, w.Code, w.Body, want)
+		}
+	}
+	if w := post(t.Context(), s, "/start_profile", `{"profile_prefix":"a.b-c_1","max_iterations":null}`); w.Code != 200 {
+		t.Errorf("a sound body: %d %s", w.Code, w.Body)
+	}
+}
+
 func TestProfileFolderThatCannotBeWritten(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
