@@ -1,0 +1,202 @@
+package breakdown
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// shortName is a kernel's name without return type, template and argument lists.
+func shortName(name string) string {
+	const anonymous = "(anonymous namespace)"
+	var out strings.Builder
+	angle, round := 0, 0
+	for i := 0; i < len(name); i++ {
+		switch c := name[i]; {
+		case c == '(' && strings.HasPrefix(name[i:], anonymous):
+			if angle == 0 && round == 0 {
+				out.WriteString(anonymous[:10] + "_namespace)")
+			}
+			i += len(anonymous) - 1
+		case c == '(':
+			round++
+		case c == ')':
+			if round > 0 {
+				round--
+			}
+		case c == '<' && round == 0 && !strings.HasPrefix(name[:i], "operator"):
+			angle++
+		case c == '>' && round == 0 && angle > 0:
+			angle--
+		case angle == 0 && round == 0:
+			out.WriteByte(c)
+		}
+	}
+	s := strings.TrimSpace(out.String())
+	// What stands before the last blank is the return type; copies keep their words.
+	if i := strings.LastIndexByte(s, ' '); i >= 0 && strings.Contains(name, "(") && !strings.HasPrefix(name, "Mem") {
+		s = s[i+1:]
+	}
+	s = strings.ReplaceAll(s, "(anonymous_namespace)", anonymous)
+	if s == "" {
+		return name
+	}
+	return s
+}
+
+// kernelGroups put kernels into groups by name: the first that matches wins.
+var kernelGroups = []struct {
+	group string
+	name  *regexp.Regexp
+}{
+	{"comm", regexp.MustCompile(commPattern)},
+	{"copy", regexp.MustCompile(`(?i)^mem(cpy|set)`)},
+	{"kv-cache", regexp.MustCompile(`(?i)reshape_and_cache|kv_?cache|cache_kernel|concat_and_cache|copy_blocks|swap_blocks`)},
+	{"attention", regexp.MustCompile(`(?i)attention|attn|flash|fmha|\bmla|paged|sdpa|mha_`)},
+	{"moe", regexp.MustCompile(`(?i)moe|expert|routing|router|topk_?gating|_matmul_ogs|grouped_?gemm|bmm_.*_Mx|sum_bitmatrix|_topk_forward`)},
+	{"sampling", regexp.MustCompile(`(?i)sampl|softmax|top_?k|top_?p|argmax|multinomial|radix|sort|logit|penalt|rejection|distribution_`)},
+	{"quantisation", regexp.MustCompile(`(?i)quant|fp8|scaled_fp|nvfp4|mxfp|cvt_fp|per_token_group`)},
+	{"gemm", regexp.MustCompile(`(?i)gemm|matmul|cutlass|Cijk_|bmm|nvjet|xmma|wgmma|splitK|gemv|cublas`)},
+	{"norm", regexp.MustCompile(`(?i)norm|bn_(fw|bw)`)},
+	{"rope", regexp.MustCompile(`(?i)rope|rotary`)},
+	{"activation", regexp.MustCompile(`(?i)silu|gelu|relu|swiglu|act_and_mul|activation|sigmoid|tanh|threshold`)},
+	{"convolution", regexp.MustCompile(`(?i)conv|cudnn|winograd|nchw|nhwc`)},
+	{"triton", regexp.MustCompile(`^triton_`)},
+	{"elementwise", regexp.MustCompile(`(?i)elementwise|vectorized|unrolled|reduce_kernel|index|gather|scatter|CatArray|fill|embedding|cumsum|scan|arange|where`)},
+}
+
+const otherGroup = "other"
+
+func kernelGroup(name string, kind rowKind) string {
+	if kind == kindComm {
+		return "comm"
+	}
+	for _, g := range kernelGroups {
+		if g.name.MatchString(name) {
+			return g.group
+		}
+	}
+	return otherGroup
+}
+
+// kernelFigures reports kernels by name, short name and group.
+func (a *analysis) kernelFigures() {
+	if a.report.AllDevices == nil {
+		return
+	}
+	type place struct {
+		name   uint32
+		kind   rowKind
+		ns     int64
+		inStep *step
+	}
+	var rows []place
+	for _, c := range a.files {
+		for i := range c.rows {
+			if r := &c.rows[i]; r.kind != kindCopy {
+				p := place{name: r.name, kind: r.kind, ns: r.end - r.start}
+				if c.rowStep != nil {
+					p.inStep = c.rowStep[i]
+				}
+				rows = append(rows, p)
+			}
+		}
+	}
+	slices.SortFunc(rows, func(x, y place) int {
+		if x.name != y.name {
+			return cmpInt(int64(x.name), int64(y.name))
+		}
+		return cmpInt(x.ns, y.ns)
+	})
+	var busy, total int64
+	for _, d := range a.report.Devices {
+		busy += d.Busy
+	}
+	for i := range rows {
+		total += rows[i].ns
+	}
+	share := func(n, of int64) float64 {
+		if of == 0 {
+			return 0
+		}
+		return round(float64(n)/float64(of), 6)
+	}
+	for from := 0; from < len(rows); {
+		to := from
+		for to < len(rows) && rows[to].name == rows[from].name {
+			to++
+		}
+		name := a.lex.names.Text(rows[from].name)
+		group := rows[from:to]
+		k := Kernel{Name: name, Short: shortName(name), Group: kernelGroup(name, rows[from].kind), Count: int64(len(group))}
+		for _, r := range group {
+			k.Total += r.ns
+			if r.inStep == nil {
+				continue
+			}
+			if k.Phases == nil {
+				k.Phases = map[string]Total{}
+			}
+			t := k.Phases[r.inStep.info.phase]
+			t.Count++
+			t.Total += r.ns
+			k.Phases[r.inStep.info.phase] = t
+		}
+		k.Mean = round(float64(k.Total)/float64(k.Count), 3)
+		k.Min, k.Max, k.P50 = group[0].ns, group[len(group)-1].ns, group[(len(group)*50+99)/100-1].ns
+		k.ShareOfBusy, k.ShareOfTotal = share(k.Total, busy), share(k.Total, total)
+		a.report.Kernels = append(a.report.Kernels, k)
+		from = to
+	}
+	slices.SortFunc(a.report.Kernels, func(x, y Kernel) int {
+		if x.Total != y.Total {
+			return -cmpInt(x.Total, y.Total)
+		}
+		return strings.Compare(x.Name, y.Name)
+	})
+	sums := func(by func(*Kernel) string) []KernelSum {
+		byName := map[string]*KernelSum{}
+		for i := range a.report.Kernels {
+			k := &a.report.Kernels[i]
+			s := byName[by(k)]
+			if s == nil {
+				s = &KernelSum{Name: by(k)}
+				byName[by(k)] = s
+			}
+			s.Count += k.Count
+			s.Total += k.Total
+			for phase, t := range k.Phases {
+				if s.Phases == nil {
+					s.Phases = map[string]Total{}
+				}
+				old := s.Phases[phase]
+				s.Phases[phase] = Total{old.Count + t.Count, old.Total + t.Total}
+			}
+		}
+		var out []KernelSum
+		for _, s := range byName {
+			s.ShareOfTotal = share(s.Total, total)
+			out = append(out, *s)
+		}
+		slices.SortFunc(out, func(x, y KernelSum) int {
+			if x.Total != y.Total {
+				return -cmpInt(x.Total, y.Total)
+			}
+			return strings.Compare(x.Name, y.Name)
+		})
+		return out
+	}
+	if len(a.report.Kernels) == 0 {
+		return
+	}
+	tables := &KernelTables{
+		Short: sums(func(k *Kernel) string { return k.Short }),
+		Group: sums(func(k *Kernel) string { return k.Group }),
+	}
+	for _, g := range tables.Group {
+		if g.Name == otherGroup {
+			tables.Unmatched = g.ShareOfTotal
+		}
+	}
+	a.report.KernelsBy = tables
+}
