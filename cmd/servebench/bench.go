@@ -63,6 +63,10 @@ func benchServe(cmd *cobra.Command, i *interrupts, args []string) error {
 	case err != nil:
 		return err
 	}
+	if o.Strict && o.values.ConfigPath != "" {
+		fmt.Fprintln(cmd.ErrOrStderr(), "servebench bench serve: error: the original cannot use --config here: leave out --compat vllm, or the file")
+		return exitCode{code: exitUsage}
+	}
 	for _, w := range o.Warnings {
 		fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+w)
 	}
@@ -82,7 +86,7 @@ func notYet(o *benchOptions) error {
 	for _, dest := range []string{
 		"sweep_max_concurrency", "sweep_request_rate", "sweep_num_prompts_factor", "sweep_summary_percentiles", "num_runs", "compare", "dry_run",
 		"steady_state_threshold", "steady_state_min_window", "multi_turn", "reset_prefix_cache", "max_model_len", "hf_text_column",
-		"warm_connections", "plot_timeline", "plot_dataset_stats", "timed_trace_rebase",
+		"warm_connections", "timed_trace_rebase",
 	} {
 		if o.Given(dest) {
 			missing = append(missing, "--"+strings.ReplaceAll(dest, "_", "-"))
@@ -133,11 +137,11 @@ func (o *benchOptions) scenario() (*scenario.Scenario, error) {
 	}
 	if o.RampStrategy != nil {
 		s.Load.Ramp = &scenario.Ramp{Shape: *o.RampStrategy, From: float64(*o.RampStart), To: float64(*o.RampEnd)}
-	} else if !math.IsInf(o.RequestRate, 1) {
+	} else if !math.IsInf(o.RequestRate, 1) && o.FaultAt(inRun) == nil { // a rate that makes no sense is told when the original tells it
 		rate := scenario.Rate(o.RequestRate)
 		s.Load.Rate = &rate
 	}
-	if o.Burstiness != 1 {
+	if o.Burstiness != 1 && o.FaultAt(inRun) == nil {
 		s.Load.Burstiness = &o.Burstiness
 	}
 	if len(o.LoraModules) > 0 {
@@ -274,11 +278,6 @@ func (o *benchOptions) dataset() scenario.Dataset {
 
 // run carries the scenario out and writes vLLM's files.
 func (o *benchOptions) run(cmd *cobra.Command, i *interrupts, s *scenario.Scenario) error {
-	for _, when := range []benchMoment{afterModel, afterDataset, inRun, afterRun} {
-		if err := o.FaultAt(when); err != nil {
-			return failed(err)
-		}
-	}
 	if problems := o.files(); problems != nil {
 		return problems
 	}
@@ -300,6 +299,7 @@ func (o *benchOptions) run(cmd *cobra.Command, i *interrupts, s *scenario.Scenar
 		defer os.RemoveAll(dir)
 		options.Dir, keep = filepath.Join(dir, "run"), false
 	}
+	options.Check = func(p scenario.Point) error { return o.FaultAt(moments[p]) }
 	options.Settings = func(st *results.Settings) { st.Label = deref(o.Label) }
 	progress := newProgress(cmd.ErrOrStderr())
 	progress.quiet = o.DisableTqdm
@@ -316,7 +316,13 @@ func (o *benchOptions) run(cmd *cobra.Command, i *interrupts, s *scenario.Scenar
 		if o.Strict {
 			err = errors.Join(err, report.Traffic(cmd.OutOrStdout(), &result.Summary.Manifest.Settings))
 		}
-		err = errors.Join(err, report.Text(cmd.OutOrStdout(), result.Summary, report.Options{Bare: o.Strict}), o.save(result.Summary))
+		err = errors.Join(err, report.Text(cmd.OutOrStdout(), result.Summary, report.Options{Bare: o.Strict}))
+		// What the original notices now keeps its files from being written.
+		if fault := o.FaultAt(afterRun); fault == nil || o.crashesLate() {
+			err = errors.Join(err, o.save(result.Summary), fault)
+		} else {
+			err = errors.Join(err, fault)
+		}
 	}
 	if keep {
 		where(cmd.ErrOrStderr(), result)
@@ -336,50 +342,7 @@ func (o *benchOptions) run(cmd *cobra.Command, i *interrupts, s *scenario.Scenar
 	return nil
 }
 
-// saves says whether a result file is wanted.
-func (o *benchOptions) saves() bool { return o.SaveResult || o.AppendResult }
-
-// files makes sure before the run that its result can be written after it.
-func (o *benchOptions) files() error {
-	if !o.saves() || o.ResultDir == nil {
-		return nil
-	}
-	if err := os.MkdirAll(*o.ResultDir, 0o755); err != nil {
-		return failed(fmt.Errorf("--result-dir: %w", err))
-	}
-	probe, err := os.CreateTemp(*o.ResultDir, ".servebench-*")
-	if err != nil {
-		return failed(fmt.Errorf("--result-dir: %w", err))
-	}
-	probe.Close()
-	return os.Remove(probe.Name())
-}
-
-// save writes vLLM's result files.
-func (o *benchOptions) save(s *summary.Summary) error {
-	if !o.saves() {
-		return nil
-	}
-	file := report.ResultName(&s.Manifest.Settings, deref(o.ResultDir), deref(o.ResultFilename), s.Manifest.Settings.Date)
-	write := report.Save
-	if o.AppendResult {
-		write = report.Append
-	}
-	if err := write(file, report.VLLMJSON(s)); err != nil {
-		return err
-	}
-	if os.Getenv("SAVE_TO_PYTORCH_BENCHMARK_FORMAT") == "" {
-		return nil
-	}
-	var arguments []report.Arg
-	for v := range o.values.All() {
-		if !v.Option.Extension {
-			arguments = append(arguments, report.Arg{Name: v.Option.Dest(), Value: []byte(argparse.Dumps(v.Value))})
-		}
-	}
-	text, err := report.PyTorchJSON(s, arguments, deref(o.Model), file)
-	if err != nil {
-		return err
-	}
-	return report.Save(report.PyTorchName(file), text)
+// moments are when the original notices a mistake, by the points of a run.
+var moments = map[scenario.Point]benchMoment{
+	scenario.Identified: afterModel, scenario.Prepared: afterDataset, scenario.Loading: inRun,
 }

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"servebench/datasets/tokenizer"
 )
@@ -30,6 +31,24 @@ type wireCase struct {
 	Argv     []string
 	Exit     int
 	Requests []wireRequest
+	Files    []wireFile
+}
+
+// A wireFile is a file that the command line wrote.
+type wireFile struct {
+	Name            string
+	Objects         int
+	EndsWithNewline bool `json:"ends_with_newline"`
+	Keys            []string
+	ConstantValues  map[string]json.RawMessage `json:"constant_values"`
+	Records         []struct {
+		Metric        string
+		Model         json.RawMessage
+		BenchmarkKeys []string `json:"benchmark_keys"`
+		ArgKeys       []string `json:"arg_keys"`
+		ExtraInfoKeys []string `json:"extra_info_keys"`
+	}
+	RecordCount int `json:"record_count"`
 }
 
 type wireRequest struct {
@@ -64,6 +83,13 @@ type recorder struct {
 
 func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	body, _ := io.ReadAll(req.Body)
+	if !utf8.Valid(body) { // as the recording has it: every byte a character
+		var latin []rune
+		for _, b := range body {
+			latin = append(latin, rune(b))
+		}
+		body = []byte(string(latin))
+	}
 	var headers [][2]string
 	for name, values := range req.Header {
 		if name != "User-Agent" && name != "Content-Length" && name != "Host" {
@@ -74,6 +100,8 @@ func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.requests = append(r.requests, wireRequest{Method: req.Method, Path: req.URL.RequestURI(), Headers: headers, Body: string(body)})
 	r.mu.Unlock()
 	switch path := req.URL.Path; {
+	case strings.HasPrefix(path, "//"):
+		http.NotFound(w, req)
 	case path == "/v1/models":
 		models := []json.RawMessage{json.RawMessage(`{"id": "served-a", "root": "root/model-a"}`)}
 		if r.cfg.Models != nil {
@@ -135,7 +163,7 @@ func (r *recorder) answer(w http.ResponseWriter, path string, body []byte) {
 	}
 	time.Sleep(time.Duration(r.cfg.Delay * float64(time.Second)))
 	if !strings.Contains(path, "completions") && !strings.Contains(path, "responses") && !strings.Contains(path, "audio") {
-		_, _ = io.WriteString(w, `{"data": [], "usage": {"prompt_tokens": 21}}`)
+		_, _ = io.WriteString(w, `{"data": [], "usage": {"prompt_tokens": 11}}`)
 		return
 	}
 	event := func(text string) { fmt.Fprintf(w, "data: %s\n\n", text) }
@@ -160,7 +188,7 @@ func (r *recorder) answer(w http.ResponseWriter, path string, body []byte) {
 	}
 	metrics := ""
 	if r.cfg.RequestMetrics {
-		metrics = `, "metrics": {"queue_time_ms": 1.5, "time_to_first_token_ms": 2.5}`
+		metrics = `, "metrics": {"queue_time_ms": 3.0, "time_to_first_token_ms": 12.5}`
 	}
 	event(fmt.Sprintf(`{"choices": [], "usage": {"prompt_tokens": 21, "completion_tokens": %d}%s}`, tokens, metrics))
 	event("[DONE]")
@@ -246,10 +274,14 @@ func (c wireCase) run(t *testing.T, tok *tokenizer.Tokenizer) {
 	if len(c.Requests) == 0 && c.Name == "connection-refused" {
 		l.Close()
 	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
 	argv := []string{"bench", "serve"}
 	dir := t.TempDir()
 	for _, word := range c.Argv {
-		argv = append(argv, strings.ReplaceAll(word, "127.0.0.1:18473", l.Addr().String()))
+		argv = append(argv, strings.ReplaceAll(word, "18473", port))
 	}
 	argv = append(argv, "--compat", "vllm", "--result-dir", dir)
 	var out, errs bytes.Buffer
@@ -257,12 +289,13 @@ func (c wireCase) run(t *testing.T, tok *tokenizer.Tokenizer) {
 	root.SetArgs(argv)
 	root.SetOut(&out)
 	root.SetErr(&errs)
-	status := exitStatus(root.ExecuteContext(t.Context()), io.Discard)
+	status := exitStatus(root.ExecuteContext(t.Context()), &errs)
 	_ = server.Close()
 	<-served
 	if status != c.Exit {
 		t.Errorf("exit %d; want %d\n%s", status, c.Exit, errs.String())
 	}
+	c.checkFiles(t, dir)
 	var got, want []string
 	for _, q := range r.requests {
 		got = append(got, q.normal(t))
@@ -290,6 +323,117 @@ func (c wireCase) run(t *testing.T, tok *tokenizer.Tokenizer) {
 			t.Fatalf("request %d of %d (want %d):\n got %s\nwant %s\n%s", i, len(got), len(want), clipped(g), clipped(w), errs.String())
 		}
 	}
+}
+
+var dates = regexp.MustCompile(`\d{8}-\d{6}`)
+
+// checkFiles compares the files that were written: names, keys in order, values that do not vary.
+func (c wireCase) checkFiles(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := map[string][]byte{}
+	var names, want []string
+	for _, e := range entries {
+		name := dates.ReplaceAllString(e.Name(), "DATE")
+		names = append(names, name)
+		if have[name], err = os.ReadFile(filepath.Join(dir, e.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range c.Files {
+		want = append(want, f.Name)
+	}
+	slices.Sort(want)
+	if !slices.Equal(names, want) {
+		t.Errorf("files %v; want %v", names, want)
+		return
+	}
+	for _, f := range c.Files {
+		text := have[f.Name]
+		switch {
+		case f.Records != nil:
+			f.checkPyTorch(t, text)
+		case f.Keys != nil:
+			keys, values := membersOf(t, text)
+			if !slices.Equal(keys, f.Keys) {
+				t.Errorf("%s: keys\n got %v\nwant %v", f.Name, keys, f.Keys)
+			}
+			for key, value := range f.ConstantValues {
+				if got := compact(t, values[key]); got != compact(t, value) {
+					t.Errorf("%s: %s is %s; want %s", f.Name, key, got, value)
+				}
+			}
+			if got := bytes.HasSuffix(text, []byte("\n")); got != f.EndsWithNewline {
+				t.Errorf("%s ends with a newline: %t; want %t", f.Name, got, f.EndsWithNewline)
+			}
+		}
+	}
+}
+
+func (f wireFile) checkPyTorch(t *testing.T, text []byte) {
+	t.Helper()
+	var records []struct {
+		Benchmark struct {
+			Extra json.RawMessage `json:"extra_info"`
+		}
+		Model  json.RawMessage
+		Metric struct {
+			Name  string
+			Extra json.RawMessage `json:"extra_info"`
+		}
+	}
+	if err := json.Unmarshal(text, &records); err != nil {
+		t.Fatalf("%s: %v", f.Name, err)
+	}
+	if len(records) != f.RecordCount {
+		t.Errorf("%s: %d records; want %d", f.Name, len(records), f.RecordCount)
+	}
+	for i, want := range f.Records {
+		got := records[i]
+		keys, values := membersOf(t, got.Benchmark.Extra)
+		args, _ := membersOf(t, values["args"])
+		extra, _ := membersOf(t, got.Metric.Extra)
+		if got.Metric.Name != want.Metric || compact(t, got.Model) != compact(t, want.Model) || !slices.Equal(keys, want.BenchmarkKeys) ||
+			!slices.Equal(args, want.ArgKeys) || !slices.Equal(extra, want.ExtraInfoKeys) {
+			t.Errorf("%s: record %d is\n%s %s %v\n%v\n%v\nwant\n%s %s %v\n%v\n%v", f.Name, i, got.Metric.Name, got.Model, keys, args, extra,
+				want.Metric, want.Model, want.BenchmarkKeys, want.ArgKeys, want.ExtraInfoKeys)
+		}
+	}
+}
+
+// membersOf are the keys of a JSON object in their order, and their values.
+func membersOf(t *testing.T, text []byte) (keys []string, values map[string]json.RawMessage) {
+	t.Helper()
+	dec := json.NewDecoder(bytes.NewReader(text))
+	if _, err := dec.Token(); err != nil {
+		t.Fatal(err)
+	}
+	values = map[string]json.RawMessage{}
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, key.(string))
+		values[key.(string)] = value
+	}
+	return keys, values
+}
+
+func compact(t *testing.T, value json.RawMessage) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := json.Compact(&b, value); err != nil {
+		return string(value)
+	}
+	return b.String()
 }
 
 func clipped(s string) string {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"mime/multipart"
-	"net/textproto"
 	"strconv"
 	"strings"
 
@@ -26,19 +25,13 @@ func (audio) Body(r loadgen.Request, o *Options) (Body, error) {
 	clip := r.Sample.Media[0]
 	var buf bytes.Buffer
 	w := multipart.NewWriter(&buf)
-	header := textproto.MIMEHeader{}
-	header["Content-Type"] = []string{"audio/wav"}
-	header["Content-Disposition"] = []string{fmt.Sprintf(`form-data; name="file"; filename=%q`, clip.Name)}
-	part, err := w.CreatePart(header)
-	if err != nil {
-		return Body{}, err
-	}
-	if _, err := part.Write(clip.Data); err != nil {
-		return Body{}, err
-	}
+	// The part's own writer would sort its headers; the Python client has the type first.
+	fmt.Fprintf(&buf, "--%s\r\nContent-Type: audio/wav\r\nContent-Disposition: form-data; name=\"file\"; filename=%q\r\n\r\n", w.Boundary(), clip.Name)
+	buf.Write(clip.Data)
+	buf.WriteString("\r\n")
 	fields := [][2]string{
-		{"model", o.model(r)}, {"max_completion_tokens", strconv.Itoa(r.Sample.OutputTokens)}, {"stream", "true"}, {"language", "en"},
-		{"stream_include_usage", "true"}, {"stream_continuous_usage_stats", "true"},
+		{"model", o.model(r)}, {"max_completion_tokens", strconv.Itoa(r.Sample.OutputTokens)}, {"stream", "True"}, {"language", "en"},
+		{"stream_include_usage", "True"}, {"stream_continuous_usage_stats", "True"},
 	}
 	for _, m := range append(append([]datasets.Member(nil), o.Extra...), r.Sample.Extra...) {
 		value, err := formValue(m)
@@ -48,13 +41,9 @@ func (audio) Body(r loadgen.Request, o *Options) (Body, error) {
 		fields = setField(fields, m.Key, value)
 	}
 	for _, f := range fields {
-		if err := w.WriteField(f[0], f[1]); err != nil {
-			return Body{}, err
-		}
+		fmt.Fprintf(&buf, "--%s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name=%q\r\n\r\n%s\r\n", w.Boundary(), f[0], f[1])
 	}
-	if err := w.Close(); err != nil {
-		return Body{}, err
-	}
+	fmt.Fprintf(&buf, "--%s--\r\n", w.Boundary())
 	return Body{ContentType: w.FormDataContentType(), Bytes: buf.Bytes()}, nil
 }
 

@@ -10,12 +10,19 @@ import (
 
 // pythonic words the questions beside the load as vLLM's client does, byte for byte: its headers, and JSON in Python's
 // spelling. Some servers and proxies tell the difference, and recorded runs are compared with it.
-type pythonic struct{ next http.RoundTripper }
+type pythonic struct {
+	next http.RoundTripper
+	// slash says that the server's address ends in one: the Python client joins address and path as they are.
+	slash bool
+}
 
 func (p pythonic) RoundTrip(req *http.Request) (*http.Response, error) {
 	req = req.Clone(req.Context())
 	req.Header["Accept"] = []string{"*/*"}
 	req.Header["Accept-Encoding"] = []string{"gzip, deflate"}
+	if p.slash {
+		req.URL.Path = "/" + req.URL.Path
+	}
 	switch {
 	case req.Body != nil && req.Body != http.NoBody:
 		body, err := io.ReadAll(req.Body)

@@ -44,11 +44,24 @@ type Options struct {
 	// Command is the command line, for the manifest. Settings completes what reports print about the load.
 	Command  []string
 	Settings func(*results.Settings)
+	// Check, when set, is asked at each point whether the run may go on.
+	Check func(Point) error
 	// Watcher hears how the run goes; nil is nobody.
 	Watcher Watcher
 	// Leave ends waiting for the profiler's stop: the second Ctrl-C. The context given to Run is the first.
 	Leave context.Context
 }
+
+// A Point is a place in a run at which Options.Check is asked.
+type Point int
+
+// The points: the model and its tokenizer are known; the prompts are made and aligned; the server's metrics
+// were read, and the first request is about to go.
+const (
+	Identified Point = iota
+	Prepared
+	Loading
+)
 
 // A Watcher hears how a run goes, from one goroutine at a time.
 type Watcher interface {
@@ -228,6 +241,9 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 		return err
 	}
 	r.update(func(m *results.Manifest) { m.Prompts = how })
+	if err := r.check(Identified); err != nil {
+		return err
+	}
 	planned := r.prompts()
 	r.idPrefix = r.Body.RequestIDPrefix
 	if r.idPrefix == "" {
@@ -265,6 +281,9 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 	if err != nil {
 		return err
 	}
+	if err := r.check(Prepared); err != nil {
+		return err
+	}
 	if err := r.connect(tok); err != nil {
 		return err
 	}
@@ -277,6 +296,13 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 		Requests: requests, Stages: stages, Sender: r.client, Clock: r.clock, Shard: r.Shard, Start: r.StartAt, Live: new(loadgen.Live),
 		Probe: r.probe(requests),
 	}, planned, result)
+}
+
+func (r *runner) check(p Point) error {
+	if r.Check == nil {
+		return nil
+	}
+	return r.Check(p)
 }
 
 // open gets at the server: launched, simulated or running.
@@ -312,7 +338,7 @@ func (r *runner) httpClient() *http.Client {
 	}
 	switch {
 	case r.compat():
-		return &http.Client{Transport: pythonic{transport}}
+		return &http.Client{Transport: pythonic{transport, strings.HasSuffix(r.host.url, "/")}}
 	case r.Server.Insecure:
 		return &http.Client{Transport: transport}
 	}
@@ -457,8 +483,14 @@ func (r *runner) settings() results.Settings {
 		RequestRate: results.Number(math.Inf(1)), Burstiness: 1, ProbeRate: r.Load.ProbeRate, Metrics: r.Report.Metrics, Percentiles: r.Report.Percentiles,
 		Detailed: r.Report.Texts, Compat: r.Report.Compat, Date: time.Now().Format("20060102-150405"), Tokenizer: r.Tokenizer,
 	}
-	if st.Tokenizer == "" {
+	switch {
+	case st.Tokenizer == "":
 		st.Tokenizer = r.modelID
+	case st.Tokenizer == "none" && r.compat():
+		st.Tokenizer = "" // the Python client leaves out most of its report then
+	}
+	if st.Metrics == nil {
+		st.Metrics = []string{"ttft", "tpot", "itl", "e2el"}
 	}
 	if st.Percentiles == nil {
 		st.Percentiles = []float64{99}
@@ -489,8 +521,8 @@ func (r *runner) settings() results.Settings {
 // connect makes the client.
 func (r *runner) connect(tok datasets.Tokenizer) error {
 	path := r.endpoint()
-	if err := api.Fits(r.backend(), r.kind.Dialect, path); err != nil {
-		return err
+	if err := api.Fits(r.backend(), r.kind.Dialect, path); err != nil && !r.compat() {
+		return err // the Python client finds out at the first request
 	}
 	cfg := api.Config{
 		Kind: r.kind, Clock: r.clock.Clock, Headers: r.headers(), Insecure: r.Server.Insecure, KeepTexts: r.Report.Texts, Compat: r.compat(),
@@ -511,6 +543,9 @@ func (r *runner) connect(tok datasets.Tokenizer) error {
 	}
 	cfg.Options.Extra = extra
 	base := r.target.BaseURL
+	if r.compat() {
+		base = r.host.url // joined as it is, slash or none
+	}
 	if socket, ok := strings.CutPrefix(base, "unix://"); ok {
 		cfg.Socket, base = socket, "http://localhost"
 	}
@@ -694,6 +729,9 @@ func (r *runner) bracket(ctx context.Context, plan loadgen.Plan, planned int, re
 		})
 	}
 	r.noteSession(kind)
+	if r.session.Refused != nil && r.compat() { // the Python client stops what it could not start
+		_, _ = r.target.Do(context.WithoutCancel(ctx), http.MethodPost, "/stop_profile", nil)
+	}
 	if r.measured && r.session.Refused == nil && !r.session.Missed {
 		if collectErr := r.collect(from, earlier); collectErr != nil {
 			err = errors.Join(err, collectErr)
@@ -728,6 +766,9 @@ func (r *runner) load(ctx context.Context, plan loadgen.Plan, planned int) error
 		if err := results.WriteFile(filepath.Join(r.Dir, results.MetricsBefore), page); err != nil {
 			return err
 		}
+	}
+	if err := r.check(Loading); err != nil {
+		return err
 	}
 	span := time.Duration(0)
 	for _, s := range plan.Stages {

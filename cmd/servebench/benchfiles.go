@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+
+	"servebench/internal/argparse"
+	"servebench/results"
+	"servebench/results/report"
+	"servebench/results/summary"
+)
+
+// saves says whether a result file is wanted.
+func (o *benchOptions) saves() bool { return o.SaveResult || o.AppendResult }
+
+// wantsPyTorch says whether the PyTorch benchmark file is wanted.
+func wantsPyTorch() bool { return os.Getenv("SAVE_TO_PYTORCH_BENCHMARK_FORMAT") != "" }
+
+// crashesLate says that the original dies on the PyTorch file, with the result already written.
+func (o *benchOptions) crashesLate() bool { return o.Strict && wantsPyTorch() && o.ResultFilename == nil }
+
+// files makes sure before the run that its result can be written after it.
+func (o *benchOptions) files() error {
+	if !o.saves() && !o.PlotTimeline && !o.PlotDatasetStats {
+		return nil
+	}
+	dir := filepath.Dir(filepath.Join(deref(o.ResultDir), deref(o.ResultFilename)))
+	if o.ResultFilename == nil {
+		dir = deref(o.ResultDir)
+	}
+	if dir == "" {
+		dir = "."
+	}
+	if o.ResultFilename != nil && filepath.IsAbs(*o.ResultFilename) {
+		dir = filepath.Dir(*o.ResultFilename)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return failed(fmt.Errorf("--result-dir: %w", err))
+	}
+	probe, err := os.CreateTemp(dir, ".servebench-*")
+	if err != nil {
+		return failed(fmt.Errorf("the result could not be written: %w; choose another --result-dir", err))
+	}
+	probe.Close()
+	return os.Remove(probe.Name())
+}
+
+// save writes vLLM's files.
+func (o *benchOptions) save(s *summary.Summary) error {
+	settings := &s.Manifest.Settings
+	file := report.ResultName(settings, deref(o.ResultDir), deref(o.ResultFilename), settings.Date)
+	var problems []error
+	if o.saves() {
+		write := report.Save
+		if o.AppendResult {
+			write = report.Append
+		}
+		problems = append(problems, write(file, report.VLLMJSON(s)))
+		if wantsPyTorch() && !o.crashesLate() {
+			problems = append(problems, o.savePyTorch(s, file))
+		}
+	}
+	if o.PlotTimeline {
+		problems = append(problems, draw(report.TimelineName(file), func(w io.Writer) error { return report.Timeline(w, s, o.TimelineMS) }))
+	}
+	if o.PlotDatasetStats {
+		problems = append(problems, draw(report.DatasetStatsName(file), func(w io.Writer) error { return report.DatasetStats(w, s) }))
+	}
+	return errors.Join(problems...)
+}
+
+func (o *benchOptions) savePyTorch(s *summary.Summary, file string) error {
+	text, err := report.PyTorchJSON(s, o.arguments(), deref(o.Model), file)
+	if err != nil || text == nil {
+		return err
+	}
+	return report.Save(report.PyTorchName(file), text)
+}
+
+// draw writes a picture whole or not at all.
+func draw(file string, picture func(io.Writer) error) error {
+	var buf bytes.Buffer
+	if err := picture(&buf); err != nil {
+		return err
+	}
+	return report.Save(file, buf.Bytes())
+}
+
+// arguments are all values of the command line as the PyTorch file lists them.
+func (o *benchOptions) arguments() []report.Arg {
+	const object = `"<Object of type %s is not JSON serializable>"`
+	args := []report.Arg{
+		{Name: "subparser", Value: []byte(`"bench"`)}, {Name: "bench_type", Value: []byte(`"serve"`)},
+		{Name: "dispatch_function", Value: fmt.Appendf(nil, object, "function")},
+	}
+	for v := range o.values.All() {
+		if v.Option.Extension {
+			continue
+		}
+		value := jsonable(v.Value)
+		if v.Option.Secret && value != nil && !isEmptyList(value) {
+			value = results.Redacted
+		}
+		args = append(args, report.Arg{Name: v.Option.Dest(), Value: []byte(argparse.Dumps(value))})
+	}
+	return append(args, report.Arg{Name: "log_config_file", Value: []byte("null")},
+		report.Arg{Name: "logging_config", Value: fmt.Appendf(nil, object, "LoggingConfig")})
+}
+
+// jsonable is a value that JSON can hold: what is infinite becomes a text, and so do keys that are tuples.
+func jsonable(value any) any {
+	switch v := value.(type) {
+	case float64:
+		if math.IsInf(v, 0) || math.IsNaN(v) {
+			return argparse.FloatRepr(v)
+		}
+	case []any:
+		list := make([]any, len(v))
+		for i := range v {
+			list[i] = jsonable(v[i])
+		}
+		return list
+	case argparse.Tuple:
+		return jsonable([]any(v))
+	case *argparse.Dict:
+		d := &argparse.Dict{}
+		for key, value := range v.All() {
+			if t, ok := key.(argparse.Tuple); ok {
+				key = argparse.Str(t)
+			}
+			d.Set(key, jsonable(value))
+		}
+		return d
+	}
+	return value
+}
