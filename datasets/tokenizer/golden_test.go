@@ -164,3 +164,37 @@ func TestGoldenSummary(t *testing.T) {
 		})
 	}
 }
+
+func TestGoldenChat(t *testing.T) {
+	type row struct {
+		Messages   json.RawMessage            `json:"messages"`
+		Generation bool                       `json:"add_generation_prompt"`
+		Kwargs     map[string]json.RawMessage `json:"kwargs"`
+		Rendered   *string                    `json:"rendered"`
+		IDs        []int                      `json:"ids"`
+		Without    []int                      `json:"ids_without"`
+	}
+	goldenCases(t, "chat.jsonl", func(t *testing.T, tok *Tokenizer, path string) {
+		eachLine(t, path, func(line int, r row) {
+			got, err := tok.Render(r.Messages, r.Generation, r.Kwargs)
+			if r.Rendered == nil {
+				if err == nil {
+					t.Errorf("line %d: Render(%s) = %q, want an error", line, r.Messages, got)
+				}
+				return
+			}
+			if err != nil || got != *r.Rendered {
+				t.Errorf("line %d: Render(%s)\n got %q, %v\nwant %q", line, r.Messages, got, err, *r.Rendered)
+				return
+			}
+			for _, c := range []struct {
+				special bool
+				want    []int
+			}{{true, r.IDs}, {false, r.Without}} {
+				if ids, err := tok.Encode(got, c.special); err != nil || !slices.Equal(ids, c.want) {
+					t.Errorf("line %d: Encode(%q, %t)\n got %v, %v\nwant %v", line, got, c.special, ids, err, c.want)
+				}
+			}
+		})
+	})
+}

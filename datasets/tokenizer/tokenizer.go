@@ -31,6 +31,8 @@ type Tokenizer struct {
 
 	mu   sync.Mutex
 	free []*scratch
+	// parsed are the chat templates used so far, by source.
+	parsed map[string]*jinjaTemplate
 }
 
 // Load reads the tokenizer in a folder: tokenizer.json, and beside it, where they
