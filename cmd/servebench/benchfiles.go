@@ -22,7 +22,9 @@ func (o *benchOptions) saves() bool { return o.SaveResult || o.AppendResult }
 func wantsPyTorch() bool { return os.Getenv("SAVE_TO_PYTORCH_BENCHMARK_FORMAT") != "" }
 
 // crashesLate says that the original dies on the PyTorch file, with the result already written.
-func (o *benchOptions) crashesLate() bool { return o.Strict && wantsPyTorch() && o.ResultFilename == nil }
+func (o *benchOptions) crashesLate() bool {
+	return o.Strict && wantsPyTorch() && o.ResultFilename == nil
+}
 
 // files makes sure before the run that its result can be written after it.
 func (o *benchOptions) files() error {
