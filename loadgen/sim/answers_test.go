@@ -323,3 +323,77 @@ func FuzzRequests(f *testing.F) {
 		}
 	})
 }
+
+func TestMessages(t *testing.T) {
+	s := newServer(t, quick(Config{}))
+	defer s.Close()
+	count := func(body string) float64 {
+		return answerOf(t, post(t.Context(), s, "/v1/messages/count_tokens", body))["input_tokens"].(float64)
+	}
+	plain := count(`{"messages":[{"role":"user","content":" abc"}]}`)
+	if got := count(`{"system":" def","messages":[{"role":"user","content":" abc"}]}`); got <= plain {
+		t.Errorf("%v tokens with a system text; want more than %v", got, plain)
+	}
+	got := answerOf(t, post(t.Context(), s, "/v1/messages", `{"messages":[{"role":"user","content":" abc"}],"max_tokens":3}`))
+	if u := got["usage"].(map[string]any); u["input_tokens"] != plain || u["output_tokens"] != 3.0 || got["stop_reason"] != "max_tokens" {
+		t.Errorf("%v", got)
+	}
+	text := got["content"].([]any)[0].(map[string]any)["text"].(string)
+	stopped := answerOf(t, post(t.Context(), s, "/v1/messages", fmt.Sprintf(`{"messages":[{"role":"user","content":" abc"}],"max_tokens":3,"stop_sequences":[%q]}`, text[4:8])))
+	if stopped["stop_reason"] != "stop_sequence" || stopped["content"].([]any)[0].(map[string]any)["text"] != text[:4] {
+		t.Errorf("%v; want it to stop before %q", stopped, text[4:8])
+	}
+	if w := post(t.Context(), s, "/v1/messages", `{"messages":[]}`); w.Code != 400 {
+		t.Errorf("without max_tokens: %d", w.Code)
+	}
+}
+
+func TestLimitsOfARequest(t *testing.T) {
+	s := newServer(t, quick(Config{Model: "m", MaxModelLen: 32}))
+	defer s.Close()
+	for _, tc := range []struct{ path, body, want string }{
+		{"/v1/completions", `{"prompt":` + ids(1, 30) + `,"max_tokens":5}`, "However, you requested 5 output tokens and your prompt contains at least 30 input tokens, for a total of at least 35 tokens."},
+		{"/v1/completions", `{"prompt":"x","n":0}`, "n must be at least 1, got 0."},
+		{"/v1/completions", `{"prompt":"x","n":2,"temperature":0}`, "n must be 1 when using greedy sampling, got 2."},
+		{"/v1/completions", `{"prompt":"x","min_tokens":-1}`, "min_tokens must be greater than or equal to 0, got -1."},
+		{"/v1/completions", `{"prompt":"x","min_tokens":5,"max_tokens":4}`, "min_tokens must be less than or equal to max_tokens=4, got 5."},
+		{"/v1/completions", `{"prompt":["x",5]}`, "'loc': 'body.prompt.list[str].1'"},
+		{"/v1/completions", `{"prompt":5}`, "'loc': 'body.prompt.str'"},
+		{"/v1/completions", `{"prompt":[40000]}`, "Token id 40000 is out of vocabulary"},
+		{"/v1/completions", `[]`, "Input should be a valid dictionary"},
+		{"/v1/chat/completions", `{"messages":5}`, "'loc': 'body.messages'"},
+		{"/v1/chat/completions", `{"messages":[{"content":"x"}]}`, "'loc': 'body.messages.0.role'"},
+		{"/v1/chat/completions", `{"messages":[{"role":"user","content":5}]}`, "must be a string or a list of parts"},
+		{"/v1/responses", `{"max_output_tokens":3}`, "'loc': 'body.input'"},
+		{"/v1/embeddings", `{"input":` + ids(1, 33) + `}`, "Please reduce the length of the input prompt."},
+		{"/pooling", `{}`, "'loc': 'body.input'"},
+		{"/rerank", `{"query":"x"}`, "'loc': 'body.documents'"},
+	} {
+		w := post(t.Context(), s, tc.path, tc.body)
+		var e struct {
+			Error struct {
+				Message string
+				Code    int
+			}
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil || w.Code != 400 || e.Error.Code != 400 || !strings.Contains(e.Error.Message, tc.want) {
+			t.Errorf("%s %s: %d %s; want 400 and %q", tc.path, tc.body, w.Code, w.Body, tc.want)
+		}
+	}
+	// The longest that fits, and a prompt of a full context where nothing is generated.
+	if w := post(t.Context(), s, "/v1/completions", `{"prompt":`+ids(1, 30)+`}`); !strings.Contains(w.Body.String(), `"completion_tokens":2,`) {
+		t.Errorf("%d %s; want 2 tokens", w.Code, w.Body)
+	}
+	if w := post(t.Context(), s, "/v1/embeddings", `{"input":`+ids(1, 32)+`}`); w.Code != 200 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+func TestMediaInChat(t *testing.T) {
+	s := newServer(t, quick(Config{Multimodal: true}))
+	defer s.Close()
+	body := post(t.Context(), s, "/v1/chat/completions", `{"messages":[{"role":"user","content":[{"type":"text","text":" abc"},{"type":"image_url","image_url":{"url":"data:image/png;base64,AA=="}}]}],"max_tokens":1}`)
+	if n := answerOf(t, body)["usage"].(map[string]any)["prompt_tokens"].(float64); n < 64 || n > 80 {
+		t.Errorf("%v prompt tokens; want the image's 64 and a few", n)
+	}
+}

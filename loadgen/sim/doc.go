@@ -28,6 +28,18 @@
 // FirstToken after the request was received and one more each BetweenTokens, however many
 // requests there are.
 //
+// # Profiler
+//
+// With Config.ProfileDir the server has /start_profile and /stop_profile, and writes on stop what a
+// real one writes: on CUDA and CPU the worker's trace, its table and the front end's trace, on Gaudi one trace a rank. Rows carry the
+// very times of the steps (see Step); only how a step's time splits into calls and kernels is made up. A Gaudi server's first file also holds the
+// plugin's rows since the server began, as it does in reality.
+//
+// # Faults
+//
+// Config.Faults, the header X-Sim-Fault and the body key sim_fault say what goes wrong: statuses, delays, stalls, cut
+// connections, broken and unusual streams. See Fault and ParseFault.
+//
 // # Repeatability
 //
 // What a request is answered depends on Config.Seed and on the request (its prompt, and its

@@ -56,8 +56,7 @@ func (s *Server) pool(a *asked, p *sampling, prompts [][]int) (tokens int, ok bo
 		f = s.checkModel(p.model)
 	}
 	if f == nil {
-		p.max = 0
-		f = (&sampling{max: 1, n: 1, temperature: 1}).check(&s.cfg, cutLast(prompts))
+		f = tooLong(&s.cfg, prompts)
 	}
 	for _, prompt := range prompts {
 		if f == nil {
@@ -71,7 +70,7 @@ func (s *Server) pool(a *asked, p *sampling, prompts [][]int) (tokens int, ok bo
 	if p.model == "" {
 		p.model = s.cfg.Model
 	}
-	p.n = 1
+	p.n, p.max = 1, 0
 	s.sequences(a.job, p, prompts)
 	a.job.log.Submitted = s.clock.now()
 	s.engine.submit(a.job.seqs)
@@ -83,15 +82,6 @@ func (s *Server) pool(a *asked, p *sampling, prompts [][]int) (tokens int, ok bo
 		}
 	}
 	return tokens, true
-}
-
-// cutLast leaves out each prompt's last token: nothing is generated, so a prompt may fill the context.
-func cutLast(prompts [][]int) [][]int {
-	out := make([][]int, len(prompts))
-	for i, p := range prompts {
-		out[i] = p[:max(len(p)-1, 0)]
-	}
-	return out
 }
 
 // inputs are the prompts of a pooling request: a text, token ids, a list of either, or a conversation.

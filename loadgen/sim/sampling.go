@@ -58,14 +58,25 @@ func (p *sampling) checkOptions(b *body) *fail {
 	return nil
 }
 
-// check are the checks of the values. most is the room left for the answer in the model's context.
+// tooLong is the complaint about a prompt that is longer than the model's context. It says one token too many, whatever the
+// length: the server stops counting there.
+func tooLong(c *Config, prompts [][]int) *fail {
+	for _, prompt := range prompts {
+		if len(prompt) > c.MaxModelLen {
+			return badValue("input_tokens", fmt.Sprint(c.MaxModelLen+1), fmt.Sprintf("This model's maximum context length is %d tokens. However, your prompt contains at least %d input tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input prompt.", c.MaxModelLen, c.MaxModelLen+1))
+		}
+	}
+	return nil
+}
+
+// check are the checks of the values.
 func (p *sampling) check(c *Config, prompts [][]int) *fail {
 	longest := 0
 	for _, prompt := range prompts {
 		longest = max(longest, len(prompt))
 	}
-	if longest > c.MaxModelLen {
-		return badValue("input_tokens", fmt.Sprint(c.MaxModelLen+1), fmt.Sprintf("This model's maximum context length is %d tokens. However, your prompt contains at least %d input tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input prompt.", c.MaxModelLen, c.MaxModelLen+1))
+	if f := tooLong(c, prompts); f != nil {
+		return f
 	}
 	if p.max > c.MaxModelLen {
 		return badValue("max_tokens", fmt.Sprint(p.max), fmt.Sprintf("max_tokens=%d cannot be greater than max_model_len=%d. Please request fewer output tokens.", p.max, c.MaxModelLen))

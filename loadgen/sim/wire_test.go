@@ -85,12 +85,9 @@ func parse(t *testing.T, raw []byte) reply {
 	t.Helper()
 	head, body, ok := bytes.Cut(raw, []byte("\r\n\r\n"))
 	if !ok {
-		// The recordings were kept as text, with plain line ends where git or an editor wanted it.
-		if head, body, ok = bytes.Cut(raw, []byte("\n\n")); !ok {
-			t.Fatalf("no head in %q", raw)
-		}
+		t.Fatalf("no head in %q", raw)
 	}
-	lines := strings.Split(strings.ReplaceAll(string(head), "\r", ""), "\n")
+	lines := strings.Split(string(head), "\r\n")
 	r := reply{status: lines[0], body: string(body)}
 	isChunked := false
 	for _, line := range lines[1:] {
