@@ -8,7 +8,6 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"servebench/profiles"
+	"servebench/profiles/breakdown"
 	"servebench/profiles/trace"
 	"servebench/results"
 )
@@ -91,37 +91,20 @@ func recorded(t *testing.T, dir string) Input {
 	}
 }
 
-var stepName = regexp.MustCompile(`^execute_(?:\d+_)?context_(\d+)\((?:sq)?(\d+)[^)]*\)_generation_(\d+)\((?:sq)?(\d+)[^)]*\)$`)
-
-// stepsOf reads the steps off vLLM's annotations, in the plainest way.
+// stepsOf has the trace analysed.
 func stepsOf(t *testing.T, path string) (trace.Meta, []Step) {
 	t.Helper()
-	var steps []Step
-	meta, err := trace.ReadFile(path, func(e *trace.Event) error {
-		m := stepName.FindStringSubmatch(e.Name)
-		if e.Cat != "user_annotation" || m == nil {
-			return nil
-		}
-		var n [4]int
-		for i := range n {
-			n[i], _ = strconv.Atoi(m[i+1])
-		}
-		s := Step{Name: e.Name, Start: e.TS, End: e.End(), Prompts: n[0], PromptTokens: n[1], Decodes: n[2], DecodeTokens: n[3]}
-		switch {
-		case n[0] > 0 && n[2] > 0:
-			s.Phase = Mixed
-		case n[0] > 0:
-			s.Phase = Prefill
-		case n[2] > 0:
-			s.Phase = Decode
-		default:
-			s.Phase = Empty
-		}
-		steps = append(steps, s)
-		return nil
-	})
+	meta, err := trace.ReadFile(path, nil)
 	if err != nil {
 		t.Fatal(err)
+	}
+	report, err := breakdown.Analyze(t.Context(), []string{path}, breakdown.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps, others, err := Found(report, []Trace{{Path: path}})
+	if err != nil || len(others) != 0 {
+		t.Fatalf("Found() = %v, %d others; want none on a CPU", err, len(others))
 	}
 	return meta, steps
 }
