@@ -158,11 +158,9 @@ func (e *engine) run() {
 		if orders := e.orders; len(orders) > 0 {
 			e.orders = nil
 			e.mu.Unlock()
-			began := e.clock.now()
 			for _, o := range orders {
 				o()
 			}
-			e.postpone(e.clock.now() - began)
 			continue
 		}
 		if e.cfg.FirstToken > 0 {
@@ -187,13 +185,19 @@ func (e *engine) run() {
 	}
 }
 
-// postpone moves what is due with fixed delays by the time that the engine stood still.
-func (e *engine) postpone(d int64) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, s := range e.fixed {
-		s.due += d
-	}
+// standStill is order for what keeps the engine from its work: afterwards it goes on where it was, so what is due with fixed delays is
+// due that much later.
+func (e *engine) standStill(what func()) bool {
+	return e.order(func() {
+		began := e.clock.now()
+		what()
+		stood := e.clock.now() - began
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		for _, s := range e.fixed {
+			s.due += stood
+		}
+	})
 }
 
 func (e *engine) dropAborted() {
@@ -237,6 +241,7 @@ type part struct {
 // first come first served, as far as places, tokens and blocks go.
 func (e *engine) schedule(now int64) []part {
 	budget := e.cfg.MaxNumBatchedTokens
+	isFull := false
 	var parts []part
 	for i := 0; i < len(e.running) && budget > 0; i++ {
 		s := e.running[i]
@@ -247,6 +252,7 @@ func (e *engine) schedule(now int64) []part {
 			e.running = e.running[:len(e.running)-1]
 			e.release(last)
 			last.computed = 0
+			isFull = true
 			last.preempted++
 			e.metrics.preempted()
 			e.waiting = slices.Insert(e.waiting, 0, last)
@@ -260,7 +266,8 @@ func (e *engine) schedule(now int64) []part {
 			budget -= n
 		}
 	}
-	for len(e.waiting) > 0 && len(e.running) < e.cfg.MaxNumSeqs && budget > 0 {
+	// Where one had to give way nobody is let in: it would take the blocks back at once.
+	for !isFull && len(e.waiting) > 0 && len(e.running) < e.cfg.MaxNumSeqs && budget > 0 {
 		s := e.waiting[0]
 		cached := 0
 		if e.prefix != nil {

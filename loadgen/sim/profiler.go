@@ -163,7 +163,7 @@ func (s *Server) startProfile(w http.ResponseWriter, r *http.Request) {
 	}
 	p.isActive = true
 	p.mu.Unlock()
-	ok := s.engine.order(func() {
+	ok := s.engine.standStill(func() {
 		began := s.clock.now()
 		s.engine.rest(began + int64(p.cfg.ProfileStart)/2)
 		p.count++
@@ -185,7 +185,7 @@ func (s *Server) stopProfile(w http.ResponseWriter, r *http.Request) {
 	p.mu.Unlock()
 	var err error
 	if wasActive {
-		s.engine.order(func() {
+		s.engine.standStill(func() {
 			t := p.session
 			if t == nil {
 				return // somebody else stopped it meanwhile

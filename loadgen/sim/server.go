@@ -104,7 +104,7 @@ func (s *Server) Steps() []Step {
 
 // Freeze has the engine stand still for d, between two steps. It returns when that is over.
 func (s *Server) Freeze(d time.Duration) {
-	s.engine.order(func() { s.engine.rest(s.clock.now() + int64(d)) })
+	s.engine.standStill(func() { s.engine.rest(s.clock.now() + int64(d)) })
 }
 
 // Serve answers on the listener until Close, or until the server dies by Config.DieAfter; both end it without an
