@@ -3,7 +3,6 @@ package datasets
 import (
 	"encoding/json"
 	"strings"
-	"unicode/utf8"
 )
 
 // Members are the keys of a JSON object whose order matters.
@@ -66,7 +65,7 @@ func quote(s string) string {
 			b = append(b, '\\', 'f')
 		case r < 0x20:
 			unit(r)
-		case r < utf8.RuneSelf:
+		case r < 0x7f:
 			b = append(b, byte(r))
 		case r > 0xffff:
 			r -= 0x10000

@@ -58,8 +58,9 @@ func ParseBuckets(s string) ([]Bucket, error) {
 	fault := func(what string) error {
 		return fmt.Errorf("bucket config %q: %s: write it as {(256, 256, 1): 0.5, (720, 1280, 1): 0.5}", s, what)
 	}
-	rest, ok := strings.CutPrefix(strings.TrimSpace(s), "{")
-	if rest, ok = strings.CutSuffix(rest, "}"); !ok {
+	rest, opened := strings.CutPrefix(strings.TrimSpace(s), "{")
+	rest, closed := strings.CutSuffix(rest, "}")
+	if !opened || !closed {
 		return nil, fault("no braces around it")
 	}
 	var buckets []Bucket

@@ -134,7 +134,6 @@ func csvRows(comma rune) func(io.Reader, string, func(row, error) bool) bool {
 	return func(r io.Reader, name string, yield func(row, error) bool) bool {
 		c := csv.NewReader(r)
 		c.Comma = comma
-		c.LazyQuotes = comma == '\t'
 		header, err := c.Read()
 		if err != nil {
 			yield(row{}, fmt.Errorf("%s: %w", name, err))

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 )
 
@@ -34,13 +35,8 @@ func fits(prompt, output, maxPrompt, maxTotal int, anyOutput bool) bool {
 
 // readConversations reads a JSON list one conversation at a time: the file is hundreds of
 // megabytes, most of which is not needed.
-func readConversations(path string) ([]conversation, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	d := json.NewDecoder(bufio.NewReaderSize(file, 1<<20))
+func readConversations(r io.Reader, path string) ([]conversation, error) {
+	d := json.NewDecoder(bufio.NewReaderSize(r, 1<<20))
 	if tok, err := d.Token(); err != nil || tok != json.Delim('[') {
 		return nil, fmt.Errorf("%s: not a JSON list of conversations", path)
 	}
@@ -86,7 +82,12 @@ func readConversations(path string) ([]conversation, error) {
 }
 
 func (s *ShareGPT) load(b *build) error {
-	rows, err := readConversations(s.Path)
+	file, err := os.Open(s.Path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	rows, err := readConversations(file, s.Path)
 	if err != nil {
 		return err
 	}

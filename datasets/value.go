@@ -138,18 +138,34 @@ func next(d *json.Decoder, depth int) (value, error) {
 	if !ok {
 		return tok, nil
 	}
+	var v value
 	if delim == '[' {
-		items := []value{}
-		for d.More() {
-			v, err := next(d, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			items = append(items, v)
-		}
-		_, err = d.Token()
-		return items, err
+		v, err = nextItems(d, depth)
+	} else {
+		v, err = nextFields(d, depth)
 	}
+	if err == nil {
+		_, err = d.Token() // the end
+	}
+	if errors.Is(err, io.EOF) { // which is not the end of the file here
+		err = io.ErrUnexpectedEOF
+	}
+	return v, err
+}
+
+func nextItems(d *json.Decoder, depth int) ([]value, error) {
+	items := []value{}
+	for d.More() {
+		v, err := next(d, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, v)
+	}
+	return items, nil
+}
+
+func nextFields(d *json.Decoder, depth int) (fields, error) {
 	object := fields{}
 	for d.More() {
 		key, err := d.Token()
@@ -162,8 +178,7 @@ func next(d *json.Decoder, depth int) (value, error) {
 		}
 		object = append(object, field{key.(string), v})
 	}
-	_, err = d.Token()
-	return object, err
+	return object, nil
 }
 
 // spell writes a value as Python's json module does.
