@@ -316,7 +316,7 @@ func (o *benchOptions) run(cmd *cobra.Command, i *interrupts, s *scenario.Scenar
 		if o.Strict {
 			err = errors.Join(err, report.Traffic(cmd.OutOrStdout(), &result.Summary.Manifest.Settings))
 		}
-		err = errors.Join(err, report.Text(cmd.OutOrStdout(), result.Summary, report.Options{Bare: o.Strict}))
+		err = errors.Join(err, printRun(cmd.OutOrStdout(), result.Summary, result.Server, report.Options{Bare: o.Strict}))
 		// What the original notices now keeps its files from being written.
 		if fault := o.FaultAt(afterRun); fault == nil || o.crashesLate() {
 			err = errors.Join(err, o.save(result.Summary), fault)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"servebench/loadgen/scenario"
 	"servebench/results"
 	"servebench/results/report"
 	"servebench/results/summary"
@@ -32,7 +33,14 @@ func reportCommand() *cobra.Command {
 			if err != nil {
 				return failed(err)
 			}
-			return failed(report.Write(cmd.OutOrStdout(), format, s))
+			if format != "text" {
+				return failed(report.Write(cmd.OutOrStdout(), format, s))
+			}
+			server, err := scenario.ServerAnswers(run)
+			if err != nil {
+				return failed(err)
+			}
+			return failed(printRun(cmd.OutOrStdout(), s, server, report.Options{}))
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", format, "the `form`: "+list(report.Formats()))

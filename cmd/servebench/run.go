@@ -14,6 +14,7 @@ import (
 	"servebench/loadgen/scenario"
 	"servebench/results"
 	"servebench/results/report"
+	"servebench/results/summary"
 )
 
 // runFlags are the flags that say where and how a scenario runs.
@@ -134,11 +135,7 @@ func carryOut(cmd *cobra.Command, i *interrupts, s *scenario.Scenario, o scenari
 	if result == nil {
 		return err // the scenario itself is wrong
 	}
-	if result.Summary != nil {
-		if printErr := report.Text(cmd.OutOrStdout(), result.Summary, report.Options{}); printErr != nil {
-			err = errors.Join(err, printErr)
-		}
-	}
+	err = errors.Join(err, printRun(cmd.OutOrStdout(), result.Summary, result.Server, report.Options{}))
 	where(cmd.ErrOrStderr(), result)
 	switch {
 	case err != nil:
@@ -147,6 +144,18 @@ func carryOut(cmd *cobra.Command, i *interrupts, s *scenario.Scenario, o scenari
 		return failed(errors.New(result.Reason))
 	}
 	return nil
+}
+
+// printRun prints a run: the table, and under it what the server's trace says. Either may be missing.
+func printRun(w io.Writer, s *summary.Summary, server *report.Server, o report.Options) error {
+	var err error
+	if s != nil {
+		err = report.Text(w, s, o)
+	}
+	if err == nil && server != nil {
+		err = report.Answers(w, server)
+	}
+	return err
 }
 
 // where says where everything is.

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,13 @@ import (
 
 	"servebench/results"
 	"servebench/results/report"
+)
+
+// Files of a run folder beside those of package results.
+const (
+	ReportFile = "report.json" // every figure
+	ResultFile = "result.json" // vLLM's result
+	ServerFile = "server.json" // what the server's trace says
 )
 
 // report sums up the closed run and writes its reports. Everything in them follows from the run folder.
@@ -23,12 +31,17 @@ func (r *runner) report(result *Result) error {
 		return err
 	}
 	result.Summary = r.recorder.Summary(&m, before, after)
+	var text bytes.Buffer
 	var problems []error
+	if err := report.JSON(&text, result.Summary); err != nil {
+		problems = append(problems, err)
+	}
 	for _, file := range []struct {
 		name string
 		text []byte
 	}{
-		{"result.json", append(report.VLLMJSON(result.Summary), '\n')},
+		{ResultFile, append(report.VLLMJSON(result.Summary), '\n')},
+		{ReportFile, text.Bytes()},
 	} {
 		if err := results.WriteFile(filepath.Join(r.Dir, file.name), file.text); err != nil {
 			problems = append(problems, fmt.Errorf("%s: %w", file.name, err))

@@ -56,7 +56,7 @@ func (s *Scenario) traceFolder(run string) string {
 // simulate starts the built-in simulator on a free port.
 func (s *Scenario) simulate(run string) (*host, error) {
 	config := sim.Config{
-		Model: s.Model, AnyModel: true, Seed: uint64(s.Seed), MaxNumSeqs: s.Sim.MaxNumSeqs,
+		Model: s.Model, AnyModel: true, Seed: uint64(s.Seed), MaxNumSeqs: s.Sim.MaxNumSeqs, Warmup: s.Sim.Warmup, Stacks: s.Sim.Stacks,
 		FirstToken: time.Duration(s.Sim.FirstToken), BetweenTokens: time.Duration(s.Sim.BetweenTokens),
 	}
 	kind := s.Sim.Profiler
@@ -187,4 +187,17 @@ func vllmVersion(ctx context.Context, program string) (major, minor int, ok bool
 	major, _ = strconv.Atoi(m[1])
 	minor, _ = strconv.Atoi(m[2])
 	return major, minor, true
+}
+
+// loopback says whether an address is this machine's own.
+func loopback(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil {
+		return false
+	}
+	if u.Scheme == "unix" || u.Hostname() == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(u.Hostname())
+	return ip != nil && ip.IsLoopback()
 }

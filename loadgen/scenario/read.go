@@ -199,7 +199,7 @@ func (l *loader) extend(node *yaml.Node, dir string) (*yaml.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	merge(parent, node)
+	overlay(parent, node)
 	return parent, nil
 }
 
@@ -214,8 +214,8 @@ func find(mapping *yaml.Node, key string) int {
 
 const replaceTag = "!replace"
 
-// merge puts over on top of base: mappings merge key by key unless tagged !replace, everything else replaces.
-func merge(base, over *yaml.Node) {
+// overlay puts over on top of base: mappings merge key by key unless tagged !replace, everything else replaces.
+func overlay(base, over *yaml.Node) {
 	for i := 0; i+1 < len(over.Content); i += 2 {
 		key, value := over.Content[i], over.Content[i+1]
 		j := find(base, key.Value)
@@ -223,7 +223,7 @@ func merge(base, over *yaml.Node) {
 		case j < 0:
 			base.Content = append(base.Content, key, value)
 		case value.Kind == yaml.MappingNode && base.Content[j+1].Kind == yaml.MappingNode && value.Tag != replaceTag:
-			merge(base.Content[j+1], value)
+			overlay(base.Content[j+1], value)
 		default:
 			base.Content[j], base.Content[j+1] = key, value
 		}

@@ -25,6 +25,7 @@ import (
 	"servebench/loadgen/wire"
 	"servebench/profiles"
 	"servebench/results"
+	"servebench/results/report"
 	"servebench/results/summary"
 )
 
@@ -83,9 +84,9 @@ type Watcher interface {
 type Result struct {
 	Dir     string
 	Summary *summary.Summary
-	// Answers are what the trace says; nil without one. Merged is the file for Perfetto.
-	Answers any
-	Merged  string
+	// Server is what the trace says; nil without one. Merged is the file for Perfetto.
+	Server *report.Server
+	Merged string
 	// Outcome is how it ended, and Reason why when that is not OK.
 	Outcome results.Outcome
 	Reason  string
@@ -130,6 +131,9 @@ func Run(ctx context.Context, s *Scenario, o Options) (result *Result, err error
 		outcome, reason := result.Outcome, result.Reason
 		if closeErr := r.out.Close(outcome, reason); closeErr != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", r.out.Dir(), closeErr))
+		}
+		if len(r.collected.Files) > 0 {
+			err = errors.Join(err, r.analyze(ctx, result))
 		}
 		if r.measured {
 			err = errors.Join(err, r.report(result))

@@ -255,6 +255,11 @@ type Lora struct {
 type Sim struct {
 	// Profiler is the kind of trace it writes: gaudi, cuda, cpu, or none.
 	Profiler string `yaml:"profiler,omitempty" json:"profiler,omitempty"`
+	// Warmup compiles all buckets before the first request, as a real server on Gaudi does; without it the first use of a
+	// bucket costs a compile, which the trace shows.
+	Warmup bool `yaml:"warmup,omitempty" json:"warmup,omitempty"`
+	// Stacks puts Python rows into its traces.
+	Stacks bool `yaml:"stacks,omitempty" json:"stacks,omitempty"`
 	// MaxNumSeqs is the most requests it runs at once.
 	MaxNumSeqs int `yaml:"max_num_seqs,omitempty" json:"max_num_seqs,omitempty"`
 	// FirstToken and BetweenTokens fix its delays instead of simulating an engine.
