@@ -96,7 +96,7 @@ func Analyze(ctx context.Context, files []string, opts Options) (*Report, error)
 	if err != nil {
 		return nil, err
 	}
-	a := &analysis{opts: opts, lex: newLexicon(), report: &Report{Schema: Schema}}
+	a := &analysis{opts: opts, lex: newLexicon(), report: &Report{Schema: Schema, by: opts.By}}
 	defer a.close()
 	for _, path := range files {
 		if err := a.read(ctx, path, len(files)); err != nil {

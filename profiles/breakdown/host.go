@@ -34,6 +34,11 @@ func (a *analysis) hostFigures(ctx context.Context) error {
 	inner := &innermost{lex: a.lex}
 	for file, c := range a.files {
 		questions := a.questions(file, c, &late, &proxyLate, transitions)
+		var steps []span
+		for _, s := range c.stepList {
+			steps = append(steps, span{s.start, s.end})
+		}
+		late.running = union(steps)
 		points := c.launchPoints()
 		mainThread, haveMain := c.engineThread()
 		spilled += c.hosts.spilled

@@ -17,20 +17,23 @@ type attribution struct {
 	class          [256]int64
 	name           map[uint64]int64 // class << 32 | name
 	label          [labelCount]int64
-	waitInStep     int64
+	// running is when steps ran: waiting inside a step is not waiting for requests.
+	running    []span
+	waitInStep int64
 }
 
-func (a *attribution) add(ns int64, f *frame) {
+func (a *attribution) add(from, to int64, f *frame) {
+	ns := to - from
 	a.covered += ns
 	a.class[f.class] += ns
 	if a.name == nil {
 		a.name = map[uint64]int64{}
 	}
 	a.name[uint64(f.class)<<32|uint64(f.name)] += ns
-	if f.label == labelWait && f.inStep {
-		// Waiting inside a step is not waiting for requests.
-		a.waitInStep += ns
-		return
+	if f.label == labelWait {
+		inside := within(a.running, from, to)
+		a.waitInStep += inside
+		ns -= inside
 	}
 	a.label[f.label] += ns
 }
@@ -44,7 +47,6 @@ type frame struct {
 	name       uint32
 	class      uint8
 	label      uint8
-	inStep     bool
 	outermost  bool // no slice of its name around it
 	outerGroup [3]bool
 }
@@ -279,7 +281,6 @@ func (l *questionList) push(f frame) {
 		if f.label == labelNone {
 			f.label = top.label
 		}
-		f.inStep = f.inStep || top.inStep
 	}
 	l.stack = append(l.stack, f)
 }
@@ -289,7 +290,7 @@ func (l *questionList) run(to int64) {
 	for len(l.stack) > 0 {
 		top := &l.stack[len(l.stack)-1]
 		if until := min(top.end, to); until > l.cursor {
-			l.questions[0].into.add(until-l.cursor, top)
+			l.questions[0].into.add(l.cursor, until, top)
 			l.cursor = until
 		}
 		if top.end > to {
@@ -303,7 +304,7 @@ func (l *questionList) run(to int64) {
 func (n *innermost) push(r *hostRow) {
 	n.advance(r.start)
 	info := n.lex.info(r.name)
-	f := frame{end: r.end(), name: r.name, class: r.class, label: info.label, inStep: info.isStep}
+	f := frame{end: r.end(), name: r.name, class: r.class, label: info.label}
 	for i := range n.lists {
 		if l := &n.lists[i]; l.open {
 			l.push(f)

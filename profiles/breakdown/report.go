@@ -38,6 +38,8 @@ type Report struct {
 	Proxy       *Proxy            `json:"device_estimate,omitempty"`
 	Requests    *Requests         `json:"requests,omitempty"`
 	Warnings    []string          `json:"warnings,omitempty"`
+
+	by string // the table WriteText shows, see Options.By
 }
 
 // FileInfo is one file that was read.

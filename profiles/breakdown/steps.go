@@ -416,7 +416,7 @@ func (a *analysis) phases(steps []*step, buckets bool) []Phase {
 		p.Host, p.Period, p.DevSpan, p.DevBusy = statsOf(host), statsOf(period), statsOf(devSpan), statsOf(devBusy)
 		if known {
 			p.Tokens = ptr(tokens)
-			if p.Period != nil && p.Period.Total > 0 {
+			if p.Period != nil && p.Period.Total > 0 && timed > 0 {
 				p.TokensPerSecond = ptr(round(float64(timed)/float64(p.Period.Total)*1e9, 3))
 			}
 		}
