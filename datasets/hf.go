@@ -40,6 +40,9 @@ type HF struct {
 	// Categories are those of the function-calling set; none is simple, live_simple and
 	// multiple.
 	Categories []string `json:"categories,omitempty" yaml:"categories,omitempty"`
+	// TextColumn reads a set that is not known here: the column that holds its prompts,
+	// which get the chat template.
+	TextColumn string `json:"text_column,omitempty" yaml:"text_column,omitempty"`
 	// TokenizerName is the name by which the tokenizer was asked for; speech models are known by it.
 	TokenizerName string `json:"-" yaml:"-"`
 	// Hub brings a set of the Hub onto this machine and says where it is. Without it
@@ -58,10 +61,13 @@ func (h *HF) set() (hfSet, error) {
 			return s, nil
 		}
 	}
+	if h.TextColumn != "" {
+		return hfSet{output: 256, make: templated(column(h.TextColumn))}, nil
+	}
 	if h.Name != "" {
 		return hfSet{}, fmt.Errorf("no dataset %s, and none %s: hf knows %s", h.Path, h.Name, strings.Join(sortedKeys(hfSets), ", "))
 	}
-	return hfSet{}, fmt.Errorf("no dataset %s: hf knows %s; for a local copy, name the one it holds", h.Path, strings.Join(sortedKeys(hfSets), ", "))
+	return hfSet{}, fmt.Errorf("no dataset %s: hf knows %s; for a local copy, name the one it holds; for another set, the column of its prompts", h.Path, strings.Join(sortedKeys(hfSets), ", "))
 }
 
 func (h *HF) needs() needs {

@@ -358,3 +358,11 @@ func TestHFStreamShuffle(t *testing.T) {
 		t.Error("shuffled as a whole, the order is that of the stream")
 	}
 }
+
+func TestHFTextColumn(t *testing.T) {
+	h := hf(folder(t, map[string]string{"anything.csv": "id,ask\n1,hello\n"}), "")
+	h.TextColumn = "ask"
+	if s := mustLoad(t, h, inOrder).At(0); s.Prompt.Text != "<user:hello>" || s.OutputTokens != 256 {
+		t.Errorf("%+v", s)
+	}
+}

@@ -40,6 +40,9 @@ type Options struct {
 	SkipTemplate bool
 	// TemplateArgs are given to the chat template of custom and speed_bench.
 	TemplateArgs Members
+	// MaxModelLen leaves out samples whose prompt and answer together are longer, in
+	// tokens; 0 has no limit.
+	MaxModelLen int
 	// Compat reproduces what vLLM 0.33 does and should not: see docs/differences.md.
 	Compat bool
 	// Workers bounds how many calls the tokenizer gets at once; 0 is the number of
@@ -96,7 +99,31 @@ func Load(src Source, o Options) (*Set, error) {
 	if b.lazy != nil {
 		set.n, set.at = b.lazyLen, b.lazy
 	}
-	return set, nil
+	return set, set.limit(o.MaxModelLen)
+}
+
+// limit leaves out samples of more tokens than a model takes.
+func (s *Set) limit(tokens int) error {
+	if tokens <= 0 {
+		return nil
+	}
+	var kept []int
+	for i := range s.n {
+		if one := s.at(i); one.InputTokens+one.OutputTokens <= tokens {
+			kept = append(kept, i)
+		}
+	}
+	switch left := s.n - len(kept); {
+	case left == 0:
+		return nil
+	case len(kept) == 0:
+		return fmt.Errorf("each of %d samples is longer than the %d tokens of the model: ask for shorter ones", left, tokens)
+	default:
+		s.Notes = append(s.Notes, fmt.Sprintf("%d of %d samples were left out: they are longer than the %d tokens of the model", left, s.n, tokens))
+	}
+	at := s.at
+	s.n, s.at = len(kept), func(i int) Sample { return at(kept[i]) }
+	return nil
 }
 
 // A build is a dataset in the making.

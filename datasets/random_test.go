@@ -364,3 +364,24 @@ func TestCheckBackend(t *testing.T) {
 		}
 	}
 }
+
+func TestMaxModelLen(t *testing.T) {
+	src := &datasets.Random{InputLen: 20, OutputLen: 5, InputRange: 0.9, TokenIDs: true, VocabSize: 99}
+	all := mustLoad(t, src, datasets.Options{Requests: 40})
+	some := mustLoad(t, src, datasets.Options{Requests: 40, MaxModelLen: 25})
+	var want []datasets.Sample
+	for _, s := range samples(all) {
+		if s.InputTokens <= 20 {
+			want = append(want, s)
+		}
+	}
+	if got := samples(some); !reflect.DeepEqual(got, want) || len(want) == 40 {
+		t.Errorf("%d samples, want %d of 40", len(got), len(want))
+	}
+	if n := len(some.Notes); n != 2 || !strings.Contains(some.Notes[1], "of 40 samples were left out: they are longer than the 25 tokens") {
+		t.Errorf("notes %q", some.Notes)
+	}
+	if _, err := datasets.Load(src, datasets.Options{Requests: 40, MaxModelLen: 3}); err == nil || !strings.Contains(err.Error(), "each of 40 samples is longer") {
+		t.Errorf("got %v", err)
+	}
+}
