@@ -175,8 +175,12 @@ func (t *Tokenizer) configure(dir string) error {
 
 	c.named = map[string]string{}
 	names := slices.Clone(namedTokens)
-	for _, name := range sortedKeys(fields) {
-		if !slices.Contains(names, name) && strings.HasSuffix(name, "_token") && fields[name][0] == '"' {
+	order, err := keysOf(filepath.Join(dir, "tokenizer_config.json"))
+	if err != nil {
+		return err
+	}
+	for _, name := range order {
+		if !slices.Contains(names, name) && strings.HasSuffix(name, "_token") && len(fields[name]) > 0 && fields[name][0] == '"' {
 			names = append(names, name) // image_token and the like
 		}
 	}
@@ -214,11 +218,46 @@ func (t *Tokenizer) configure(dir string) error {
 			tokens = append(tokens, token.addedToken)
 		}
 	}
+	for i, token := range tokens {
+		for _, text := range c.named {
+			tokens[i].special = tokens[i].special || text == token.content
+		}
+	}
 	t.add(tokens)
 	if err := t.added.build(); err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
 	return t.readTemplates(dir, fields)
+}
+
+// keysOf lists the keys of a JSON file in their order: it decides the ids of tokens
+// that are only named. A missing file has none.
+func keysOf(path string) ([]string, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return orderOfKeys(data)
+}
+
+// orderOfKeys lists the keys of a JSON object, each once.
+func orderOfKeys(raw json.RawMessage) ([]string, error) {
+	value, err := fromJSON(raw)
+	if err != nil {
+		return nil, err
+	}
+	object, ok := value.(*jdict)
+	if !ok {
+		return nil, errors.New("not an object")
+	}
+	var names []string
+	for _, key := range object.keys {
+		names = append(names, key.(string))
+	}
+	return names, nil
 }
 
 type extraToken struct {
@@ -248,7 +287,11 @@ func extraTokens(fields map[string]json.RawMessage, where string) ([]extraToken,
 		if err := json.Unmarshal(raw, &byName); err != nil {
 			return nil, fail(err)
 		}
-		for _, key := range sortedKeys(byName) {
+		order, err := orderOfKeys(raw)
+		if err != nil {
+			return nil, fail(err)
+		}
+		for _, key := range order {
 			out = append(out, extraToken{byName[key], key})
 		}
 		return out, nil

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -921,5 +920,3 @@ func (p part) template() ([]processor, error) {
 
 // maxID is the greatest id this package holds.
 const maxID = math.MaxInt32
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
