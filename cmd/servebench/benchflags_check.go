@@ -344,6 +344,11 @@ func (c *checker) dataset() {
 		c.better("--num-prompts %d: dataset %s has no end, so it must be above 0", c.NumPrompts, c.DatasetName)
 	}
 	if strings.HasPrefix(c.DatasetName, "random") {
+		if !c.Strict && !c.LegacyRangeRatio && c.DatasetName == "random" && isOne(c.RandomRangeRatio) {
+			// Instructions from before vLLM 0.8.4 say 1.0, which today's client refuses: it can only mean this.
+			c.LegacyRangeRatio = true
+			c.warn("--random-range-ratio 1.0 is taken in its old meaning, exact lengths: %s", ratioMeaning)
+		}
 		var err error
 		if c.RangeRatio, err = spreadOf(c.RandomRangeRatio, c.LegacyRangeRatio); err != nil {
 			c.add(afterModel, "--random-range-ratio %w", err)

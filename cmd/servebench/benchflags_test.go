@@ -417,7 +417,8 @@ func TestFaultsAreToldBeforeTheFirstRequest(t *testing.T) {
 		{"--dataset-name random-mm", "--backend must be openai-chat or openai-audio"},
 		{"--num-prompts 0", "--num-prompts 0: dataset random has no end"},
 		{"--dataset-name custom --dataset-path x --num-prompts -1", ""},
-		{"--random-range-ratio 1.0", "--legacy-range-ratio for the old meaning"},
+		{"--random-range-ratio 1.0", ""},
+		{"--random-range-ratio 1.5", "--legacy-range-ratio for the old meaning"},
 		{"--random-range-ratio 1.0 --legacy-range-ratio", ""},
 		{"--random-range-ratio 1.1 --legacy-range-ratio", "must be from 0 to 1"},
 		{"--random-range-ratio nan", "must be at least 0 and below 1"},
@@ -488,12 +489,23 @@ func TestFaultsAreToldBeforeTheFirstRequest(t *testing.T) {
 }
 
 func TestBothMeaningsOfTheRangeRatioAreExplained(t *testing.T) {
-	_, err := parseBench([]string{"--random-range-ratio", "1.0"}, benchEnv{})
-	want := "--random-range-ratio 1.0: must be at least 0 and below 1: since vLLM 0.8.4 the ratio is a half-width (lengths uniform in " +
+	_, err := parseBench([]string{"--random-range-ratio", "1.5"}, benchEnv{})
+	want := "--random-range-ratio 1.5: must be at least 0 and below 1: since vLLM 0.8.4 the ratio is a half-width (lengths uniform in " +
 		"[len x (1-r), len x (1+r)], so 0.0 is exact); before, it was a lower bound (uniform in [len x r, len], so 1.0 was exact); " +
 		"give 0.0 for exact lengths, or --legacy-range-ratio for the old meaning"
 	if err == nil || err.Error() != want {
-		t.Errorf("got  %v\nwant %s", err, want)
+		t.Errorf("error %v\nwant %s", err, want)
+	}
+	// A pasted command of the old kind works, and says which meaning was taken.
+	o, err := parseBench([]string{"--random-range-ratio", "1.0"}, benchEnv{})
+	if err != nil || !o.LegacyRangeRatio || o.RangeRatio != (spread{1, 1}) {
+		t.Fatalf("1.0: %v, legacy %t, %v; want the old meaning", err, o.LegacyRangeRatio, o.RangeRatio)
+	}
+	if len(o.Warnings) != 1 || !strings.Contains(o.Warnings[0], "is taken in its old meaning, exact lengths") {
+		t.Errorf("warnings %q; want one that says the meaning", o.Warnings)
+	}
+	if _, err := parseBench([]string{"--random-range-ratio", "1.0", "--compat", "vllm"}, benchEnv{}); err != nil {
+		t.Errorf("--compat vllm: %v; want it told later, as the original does", err)
 	}
 }
 

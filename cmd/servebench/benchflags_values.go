@@ -181,6 +181,12 @@ type spread struct{ Input, Output float64 }
 const ratioMeaning = "since vLLM 0.8.4 the ratio is a half-width (lengths uniform in [len x (1-r), len x (1+r)], so 0.0 is exact); " +
 	"before, it was a lower bound (uniform in [len x r, len], so 1.0 was exact)"
 
+// isOne says whether a ratio is exactly 1.
+func isOne(text string) bool {
+	f, err := argparse.ParseFloat(text)
+	return err == nil && f == 1
+}
+
 func spreadOf(text string, legacy bool) (spread, error) {
 	var s spread
 	if f, err := argparse.ParseFloat(text); err == nil {

@@ -653,8 +653,9 @@ func (r *runner) warmUp(ctx context.Context, requests func(int) (loadgen.Request
 func (r *runner) readyCheck(ctx context.Context, q loadgen.Request, limit time.Duration) error {
 	deadline, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	var last string
-	for {
+	began := time.Now()
+	last := ""
+	for left := limit; left > 0; left = limit - time.Since(began) {
 		for rec := range loadgen.Run(deadline, loadgen.Plan{
 			Sender: r.client, Clock: r.clock, Stages: []loadgen.Stage{{Users: 1, Count: 1}},
 			Requests: func(i int) (loadgen.Request, bool) { return q, i == 0 },
@@ -669,19 +670,14 @@ func (r *runner) readyCheck(ctx context.Context, q loadgen.Request, limit time.D
 				last = rec.Failure.Message
 			}
 		}
-		if ctx.Err() != nil {
+		// As long as was left before the try, as vLLM's client waits: the last wait ends past the deadline.
+		select {
+		case <-time.After(min(5*time.Second, left)):
+		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if deadline.Err() == nil {
-			select {
-			case <-time.After(min(5*time.Second, limit)):
-			case <-deadline.Done():
-			}
-		}
-		if deadline.Err() != nil {
-			return fmt.Errorf("the ready check got no answer within %v: %s", limit, last)
-		}
 	}
+	return fmt.Errorf("the ready check got no answer within %v: %s", limit, last)
 }
 
 // probe is the side stream of one-token probes.
