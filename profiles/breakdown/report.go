@@ -172,6 +172,9 @@ type Step struct {
 	DevEnd   *int64 `json:"dev_end_ns,omitempty"`
 	DevBusy  *int64 `json:"dev_busy_ns,omitempty"`
 	DevRows  *int64 `json:"dev_rows,omitempty"`
+	// Estimated says that the device figures are inferred from the host's calls (Gaudi
+	// without a hardware trace): launches in place of rows, outstanding in place of busy.
+	Estimated bool `json:"dev_estimated,omitempty"`
 	// DevLead is from the host's start to the device's.
 	DevLead *int64 `json:"dev_lead_ns,omitempty"`
 	Kernels *int64 `json:"kernels,omitempty"`

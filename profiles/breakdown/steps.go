@@ -24,6 +24,7 @@ type step struct {
 	forward          int64 // of model_forward, on Gaudi
 	period           int64
 	hasPeriod        bool
+	estimated        bool // the device figures are inferred from the host's calls
 	shape            *gaudiShape
 }
 
@@ -173,21 +174,13 @@ func (c *contents) fillSteps() {
 			continue
 		}
 		c.rowStep[i] = s
-		if s.rows == 0 {
-			s.devStart, s.devEnd, s.busyUntil = r.start, r.end, r.start
-		}
-		s.rows++
+		s.work(span{r.start, r.end})
 		if r.kind != kindCopy {
 			s.kernels++
 		}
 		if c.lex.info(call.name).launch {
 			s.graphRows++
 		}
-		if r.end > s.busyUntil {
-			s.devBusy += r.end - max(r.start, s.busyUntil)
-			s.busyUntil = r.end
-		}
-		s.devEnd = max(s.devEnd, r.end)
 	}
 	for _, m := range c.steps[ruleGraph] {
 		if s := find(m.thread, m.start); s != nil {
@@ -203,10 +196,42 @@ func (c *contents) fillSteps() {
 			s.forward = m.end - m.start
 		}
 	}
+	if len(c.rows) == 0 {
+		c.estimateSteps(find)
+	}
 	c.periods(byThread)
 	for _, s := range steps {
 		s.bucket = s.bucketName(len(c.rows) > 0)
 	}
+}
+
+// estimateSteps gives steps the device work that the host's calls let one infer, where a
+// Gaudi was not traced itself.
+func (c *contents) estimateSteps(find func(thread uint32, at int64) *step) {
+	spans, _ := c.gaudi.work()
+	slices.SortStableFunc(spans, func(x, y workSpan) int { return cmpInt(x.from, y.from) })
+	for _, w := range spans {
+		if !strings.Contains(w.stream, streamCompute) {
+			continue
+		}
+		if s := find(w.thread, w.from); s != nil {
+			s.estimated = true
+			s.work(w.span)
+		}
+	}
+}
+
+// work adds a row of device work to a step, in the order of start.
+func (s *step) work(w span) {
+	if s.rows == 0 {
+		s.devStart, s.devEnd, s.busyUntil = w.from, w.to, w.from
+	}
+	s.rows++
+	if w.to > s.busyUntil {
+		s.devBusy += w.to - max(w.from, s.busyUntil)
+		s.busyUntil = w.to
+	}
+	s.devEnd = max(s.devEnd, w.to)
 }
 
 // byStart is the order of the rows in time over all devices.
@@ -364,7 +389,10 @@ func (a *analysis) reportStep(s *step) Step {
 	}
 	if s.hasDevice() {
 		out.DevStart, out.DevEnd, out.DevBusy, out.DevRows = ptr(s.devStart), ptr(s.devEnd), ptr(s.devBusy), ptr(s.rows)
-		out.DevLead, out.Kernels, out.Graphs = ptr(s.devStart-s.start), ptr(s.kernels), ptr(s.graphs)
+		out.DevLead, out.Estimated = ptr(s.devStart-s.start), s.estimated
+		if !s.estimated {
+			out.Kernels, out.Graphs = ptr(s.kernels), ptr(s.graphs)
+		}
 	}
 	if s.hasPeriod {
 		out.Period = ptr(s.period)
