@@ -63,6 +63,12 @@ type Manifest struct {
 	Warnings []string `json:"warnings,omitempty"`
 	// Records describes the records file; nil until it was closed.
 	Records *RecordsFile `json:"records,omitempty"`
+	// Files are the SHA-256 of the other files that figures are derived from, by name.
+	Files map[string]string `json:"files,omitempty"`
+	// Offsets are how far other clocks were ahead of this machine's, by reference.
+	Offsets []ClockOffset `json:"clock_offsets,omitempty"`
+	// Merge is set when the run was merged from shards.
+	Merge *Merging `json:"merge,omitempty"`
 }
 
 // An Outcome is how a run ended.
@@ -175,6 +181,53 @@ func (n *Number) UnmarshalJSON(b []byte) error {
 type Shard struct {
 	K int `json:"k"`
 	N int `json:"n"`
+	// StartAt is the moment at which the loads of all shards were to begin; zero when none was given.
+	StartAt Moment `json:"start_at_ns,omitempty"`
+	// Late is how long after StartAt the load of this shard began; zero when it was in time.
+	Late time.Duration `json:"late_ns,omitempty"`
+}
+
+// String is the shard as people write it: 2/4.
+func (s Shard) String() string { return fmt.Sprintf("%d/%d", s.K, s.N) }
+
+// A ClockOffset is how far a reference's clock was ahead of this machine's: the truth lies within Offset ± Within.
+type ClockOffset struct {
+	// Reference names the clock. Shards whose references have the same name can be compared.
+	Reference string        `json:"reference"`
+	Offset    time.Duration `json:"offset_ns"`
+	Within    time.Duration `json:"within_ns"`
+	// Note says how it was told.
+	Note string `json:"note,omitempty"`
+}
+
+// Merging says what a merged run was made of.
+type Merging struct {
+	// N is how many shards the load was dealt to, Shards those that were merged, Missing those that were not.
+	N       int           `json:"n"`
+	Shards  []MergedShard `json:"shards"`
+	Missing []int         `json:"missing,omitempty"`
+	// Partial says what is not here of the whole load; empty when everything is.
+	Partial string `json:"partial,omitempty"`
+	// ClockReference is what the clocks of the shards' machines were compared by; empty when they could not be, or
+	// needed not be because it was one machine. ClockDifference is the most by which two of them can differ.
+	ClockReference  string         `json:"clock_reference,omitempty"`
+	ClockDifference *time.Duration `json:"clock_difference_ns,omitempty"`
+}
+
+// A MergedShard is one part of a merged run.
+type MergedShard struct {
+	Shard
+	// Folder is the name of its run folder.
+	Folder  string        `json:"folder"`
+	Command []string      `json:"command,omitempty"`
+	Machine Machine       `json:"machine"`
+	Began   Moment        `json:"began_ns,omitempty"`
+	Ended   Moment        `json:"ended_ns,omitempty"`
+	Client  *Client       `json:"client,omitempty"`
+	Offsets []ClockOffset `json:"clock_offsets,omitempty"`
+	Outcome Outcome       `json:"outcome,omitempty"`
+	Reason  string        `json:"reason,omitempty"`
+	Records *RecordsFile  `json:"records,omitempty"`
 }
 
 // A Machine is where the client ran.

@@ -10,6 +10,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -160,6 +161,8 @@ func (r *Run) Complete() (ok bool, why string) {
 		return false, fmt.Sprintf("the run ended without its last line, or is still going on: %d records are here", r.records)
 	case r.end.Records != r.records:
 		return false, fmt.Sprintf("the last line counts %d records, but %d are here", r.end.Records, r.records)
+	case r.manifest.Merge != nil && r.manifest.Merge.Partial != "":
+		return false, r.manifest.Merge.Partial
 	case r.manifest.Outcome == "":
 		return false, fmt.Sprintf("all %d records are here, but the manifest does not say how the run ended", r.records)
 	}
@@ -206,10 +209,17 @@ var decoder = sync.OnceValues(func() (*zstd.Decoder, error) {
 
 // decode is the lines of a segment, checked against its checksum and its head.
 func (r *Run) decode(s segment) ([]byte, error) {
+	var frame []byte
+	return r.decodeInto(s, &frame, nil)
+}
+
+// decodeInto is decode with room to use again: frame for what is read, lines for what comes out.
+func (r *Run) decodeInto(s segment, room *[]byte, lines []byte) ([]byte, error) {
 	if s.raw > maxSegment {
 		return nil, fmt.Errorf("the segment at byte %d claims %d MB", s.at, s.raw>>20)
 	}
-	frame := make([]byte, s.length)
+	*room = slices.Grow((*room)[:0], int(s.length))
+	frame := (*room)[:s.length]
 	if _, err := r.file.ReadAt(frame, s.at); err != nil {
 		return nil, err
 	}
@@ -218,7 +228,7 @@ func (r *Run) decode(s segment) ([]byte, error) {
 		return nil, err
 	}
 	// The head's size is a claim: room is made for it only as far as the frame could hold it.
-	lines, err := dec.DecodeAll(frame, make([]byte, 0, min(int64(s.raw), 64*int64(s.length)+1024)))
+	lines, err = dec.DecodeAll(frame, slices.Grow(lines[:0], int(min(int64(s.raw), 64*int64(s.length)+1024))))
 	if err != nil {
 		return nil, fmt.Errorf("the segment at byte %d is damaged: %w", s.at, err)
 	}

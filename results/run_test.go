@@ -490,7 +490,7 @@ func TestManifestReadsBack(t *testing.T) {
 	m := Manifest{
 		Version: 1, Tool: "t", Command: []string{"a"}, Scenario: json.RawMessage(`{"x":1}`), Seed: -1,
 		Settings: Settings{RequestRate: Number(math.Inf(1)), Burstiness: 0.5, RampUp: &RampUp{"linear", 1, 2}, Goodput: []Objective{{"ttft", 1.5}}},
-		Shard:    &Shard{1, 4}, Machine: ThisMachine(), Clocks: []ClockPair{{1, 2, 3}}, Stamps: "kernel", Basis: Service, Created: 5,
+		Shard:    &Shard{K: 1, N: 4}, Machine: ThisMachine(), Clocks: []ClockPair{{1, 2, 3}}, Stamps: "kernel", Basis: Service, Created: 5,
 		Profile: &Profile{Kind: "vllm", Start: Call{Sent: 1, Answered: 2, Status: 200}},
 		Client:  &Client{GCPauseMax: &pause, GCPauses: &count},
 	}

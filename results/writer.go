@@ -1,6 +1,7 @@
 package results
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -68,7 +69,10 @@ type Writer struct {
 	finished chan struct{}
 	wake     chan struct{}
 	stop     chan struct{}
-	largest  int // what a record may come to
+	largest  int           // what a record may come to
+	limit    int           // how much may be pending
+	segment  int           // how much makes a segment
+	interval time.Duration // between two syncs
 
 	mu       sync.Mutex
 	room     *sync.Cond // pending has shrunk
@@ -77,6 +81,7 @@ type Writer struct {
 	recorded int    // records taken
 	failures int
 	written  int   // records in the file
+	synced   int   // of those, the records that the disk has
 	size     int64 // of the file
 	err      error // the first one of the file
 	closed   bool
@@ -110,6 +115,17 @@ func Create(dir string, m Manifest) (*Writer, error) {
 }
 
 func newWriter(dir string, f file, m Manifest) (*Writer, error) {
+	return newWriterWith(dir, f, m, writerOptions{})
+}
+
+// writerOptions are for who knows better than the usual writer of a run; zero is the usual.
+type writerOptions struct {
+	limit, segment int
+	interval       time.Duration
+	level          zstd.EncoderLevel
+}
+
+func newWriterWith(dir string, f file, m Manifest, o writerOptions) (*Writer, error) {
 	m.Version = ManifestVersion
 	if m.Created == 0 {
 		m.Created = Moment(time.Now().UnixNano())
@@ -117,13 +133,14 @@ func newWriter(dir string, f file, m Manifest) (*Writer, error) {
 	if err := writeManifest(dir, m); err != nil {
 		return nil, err
 	}
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true))
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(cmp.Or(o.level, zstd.SpeedDefault)), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true))
 	if err != nil {
 		return nil, err
 	}
 	w := &Writer{
 		dir: dir, file: f, zstd: enc, sum: sha256.New(), manifest: m,
 		finished: make(chan struct{}), wake: make(chan struct{}, 1), stop: make(chan struct{}), largest: maxSegment / 2,
+		limit: cmp.Or(o.limit, pendingLimit), segment: cmp.Or(o.segment, segmentSize), interval: cmp.Or(o.interval, SyncInterval),
 	}
 	w.room = sync.NewCond(&w.mu)
 	go w.writeSegments()
@@ -138,14 +155,8 @@ func (w *Writer) Dir() string { return w.dir }
 func (w *Writer) Record(r *Record) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for len(w.pending) > pendingLimit && w.err == nil {
-		w.room.Wait()
-	}
-	if w.err != nil {
-		return w.err
-	}
-	if w.closed {
-		return fmt.Errorf("%s: the run was closed", w.dir)
+	if err := w.wait(); err != nil {
+		return err
 	}
 	before := len(w.pending)
 	w.pending = append(appendRecord(w.pending, r), '\n')
@@ -153,17 +164,52 @@ func (w *Writer) Record(r *Record) error {
 		w.pending = w.pending[:before]
 		return fmt.Errorf("%s: request %d comes to %d bytes, more than a record can hold: run without keeping texts", w.dir, r.ID, n)
 	}
+	w.taken(!r.OK())
+	return nil
+}
+
+// line takes a record as it stands in another run's file.
+func (w *Writer) line(text []byte, failed bool) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.wait(); err != nil {
+		return err
+	}
+	w.pending = append(append(w.pending, text...), '\n')
+	w.taken(failed)
+	return nil
+}
+
+// wait returns when there is room for a record, with the mutex held.
+func (w *Writer) wait() error {
+	for len(w.pending) > w.limit && w.err == nil {
+		w.room.Wait()
+	}
+	if w.err == nil && w.closed {
+		return fmt.Errorf("%s: the run was closed", w.dir)
+	}
+	return w.err
+}
+
+// taken counts the record that was put at the end of pending.
+func (w *Writer) taken(failed bool) {
 	w.recorded++
-	if !r.OK() {
+	if failed {
 		w.failures++
 	}
-	if len(w.pending) >= segmentSize {
+	if len(w.pending) >= w.segment {
 		select {
 		case w.wake <- struct{}{}:
 		default:
 		}
 	}
-	return nil
+}
+
+// Synced is how many records the disk surely has: a crash of the machine cannot take them back.
+func (w *Writer) Synced() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.synced
 }
 
 // Update changes the manifest and writes it at once, so that a crash does not lose the change.
@@ -208,6 +254,7 @@ func (w *Writer) Close(outcome Outcome, reason string) error {
 			fmt.Sprintf("%d of %d records are in the file: %v", w.written, w.recorded, w.err))
 	} else {
 		w.manifest.Records = &RecordsFile{Count: w.recorded, Bytes: w.size, SHA256: hex.EncodeToString(w.sum.Sum(nil))}
+		w.manifest.Files = hashFiles(w.dir)
 	}
 	err := w.err
 	if closeErr := w.file.Close(); err == nil && closeErr != nil {
@@ -227,6 +274,18 @@ func joinReasons(a, b string) string {
 	return a + "; " + b
 }
 
+// hashFiles are the hashes of the files beside the records that figures are derived from.
+func hashFiles(dir string) map[string]string {
+	sums := map[string]string{}
+	for _, name := range []string{MetricsBefore, MetricsAfter} {
+		if b, err := os.ReadFile(filepath.Join(dir, name)); err == nil {
+			sum := sha256.Sum256(b)
+			sums[name] = hex.EncodeToString(sum[:])
+		}
+	}
+	return sums
+}
+
 // endLine is the last line of a run that was closed.
 func (w *Writer) endLine() []byte {
 	b := []byte(`{"end":{"records":`)
@@ -239,7 +298,7 @@ func (w *Writer) endLine() []byte {
 // writeSegments is the goroutine that owns the file. Close ends it.
 func (w *Writer) writeSegments() {
 	defer close(w.finished)
-	tick := time.NewTicker(SyncInterval)
+	tick := time.NewTicker(w.interval)
 	defer tick.Stop()
 	var batch []byte
 	unsynced := false
@@ -272,12 +331,15 @@ func (w *Writer) writeSegments() {
 		}
 		w.mu.Lock()
 		w.written += written
+		if sync && err == nil && !failed {
+			w.synced = w.written
+		}
 		if err != nil && w.err == nil {
 			w.err = fmt.Errorf("%s: %w", filepath.Join(w.dir, RecordsName), err)
 			w.room.Broadcast()
 		}
 		w.mu.Unlock()
-		if cap(batch) > 4*segmentSize {
+		if cap(batch) > 4*w.segment {
 			batch = nil // a stall is over; give its memory back
 		}
 		if last {
@@ -369,5 +431,14 @@ func WriteFile(path string, data []byte) error {
 		os.Remove(f.Name())
 		return fmt.Errorf("%s: %w", path, err)
 	}
+	syncFolder(filepath.Dir(path))
 	return nil
+}
+
+// syncFolder makes names in a folder outlive a crash of the machine, where the system can.
+func syncFolder(dir string) {
+	if f, err := os.Open(dir); err == nil {
+		_ = f.Sync() // not every file system has it
+		f.Close()
+	}
 }
