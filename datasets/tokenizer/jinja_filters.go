@@ -266,7 +266,7 @@ func filterJoin(s *jscope, v jvalue, args jargs) (jvalue, error) {
 	parts := make([]string, len(items))
 	for i, item := range items {
 		if attr != nil {
-			if item, err = path(item, attr); err != nil {
+			if item, err = follow(item, attr); err != nil {
 				return nil, err
 			}
 		}
@@ -385,8 +385,8 @@ func filterIndent(_ *jscope, v jvalue, args jargs) (jvalue, error) {
 	return strings.Join(lines, "\n"), nil
 }
 
-// path follows an attribute such as "function.name" or 0.
-func path(v jvalue, attr jvalue) (jvalue, error) {
+// follow follows an attribute such as "function.name" or 0.
+func follow(v jvalue, attr jvalue) (jvalue, error) {
 	name, ok := attr.(string)
 	if !ok {
 		return subscript(v, attr)
@@ -412,7 +412,7 @@ func filterMap(s *jscope, v jvalue, args jargs) (jvalue, error) {
 	out := &jlist{}
 	if i := slices.Index(args.names, "attribute"); i >= 0 && len(args.pos) == 0 {
 		for _, item := range items {
-			got, err := path(item, args.named[i])
+			got, err := follow(item, args.named[i])
 			if err != nil {
 				return nil, err
 			}
@@ -473,7 +473,7 @@ func pick(byAttr, keep bool) jfilter {
 		for _, item := range items {
 			what := item
 			if byAttr {
-				if what, err = path(item, attr); err != nil {
+				if what, err = follow(item, attr); err != nil {
 					return nil, err
 				}
 			}
@@ -493,7 +493,7 @@ func pick(byAttr, keep bool) jfilter {
 func sortKey(item, attr jvalue, caseSensitive bool) (jvalue, error) {
 	if attr != nil {
 		var err error
-		if item, err = path(item, attr); err != nil {
+		if item, err = follow(item, attr); err != nil {
 			return nil, err
 		}
 	}
@@ -582,7 +582,7 @@ func filterSum(_ *jscope, v jvalue, args jargs) (jvalue, error) {
 	items, err := iterate(v)
 	for _, item := range items {
 		if attr != nil {
-			if item, err = path(item, attr); err != nil {
+			if item, err = follow(item, attr); err != nil {
 				return nil, err
 			}
 		}
@@ -668,7 +668,7 @@ func filterGroupBy(_ *jscope, v jvalue, args jargs) (jvalue, error) {
 			return nil, err
 		}
 		if group == nil || !equal(key, last) {
-			name, err := path(item, attr)
+			name, err := follow(item, attr)
 			if err != nil {
 				return nil, err
 			}

@@ -150,6 +150,7 @@ type wordSplitter struct {
 	suffixLast  bool // a word takes 's and its kind with it
 	cased       bool // a word goes from capitals to small letters, and marks (\p{M}) belong to it
 	digits      int  // most digits in a match
+	wholeTail   bool // space at the end of the text is one match, line ends or not
 }
 
 func (s wordSplitter) next(text string, i int) int {
@@ -222,6 +223,8 @@ func (s wordSplitter) blank(text string, i int) int {
 		}
 	}
 	switch {
+	case s.wholeTail && end == len(text):
+		return end
 	case line >= 0:
 		return line
 	case end < len(text) && last > i:

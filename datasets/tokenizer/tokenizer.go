@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,9 +14,7 @@ import (
 
 // A Tokenizer is one model's way of counting text. It is safe for concurrent use.
 type Tokenizer struct {
-	name string
-	dir  string
-
+	name      string
 	model     model
 	added     *addedVocabulary
 	normalize []normalizer
@@ -36,20 +35,46 @@ type Tokenizer struct {
 }
 
 // Load reads the tokenizer in a folder: tokenizer.json, and beside it, where they
-// exist, tokenizer_config.json, special_tokens_map.json and chat_template.jinja.
-func Load(dir string) (*Tokenizer, error) {
-	path := filepath.Join(dir, "tokenizer.json")
-	data, err := os.ReadFile(path)
+// exist, tokenizer_config.json, special_tokens_map.json, added_tokens.json and the
+// chat templates. A folder without tokenizer.json may have a tiktoken rank file. A
+// path to one of the files themselves will do.
+func Load(path string) (*Tokenizer, error) {
+	dir, file := path, filepath.Join(path, "tokenizer.json")
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		dir, file = filepath.Dir(path), path
+	} else if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(dir); err != nil {
+			return nil, err
+		}
+		if file, err = findRanks(dir); err != nil {
+			return nil, err
+		}
+	}
+	t, err := loadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	t.name = filepath.Base(dir)
+	if abs, err := filepath.Abs(dir); err == nil {
+		t.name = filepath.Base(abs)
+	}
+	if err := t.configure(dir); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func loadFile(file string) (*Tokenizer, error) {
+	if filepath.Ext(file) != ".json" {
+		return loadRanks(file)
+	}
+	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
 	t, err := parse(data)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	t.dir, t.name = dir, filepath.Base(filepath.Clean(dir))
-	if err := t.configure(dir); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return t, nil
 }
