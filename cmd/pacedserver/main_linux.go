@@ -412,8 +412,8 @@ func (s *server) send(x *stream) {
 		total += n
 	}
 	s.out = appendEnd(s.out[:0], r.ID, s.Model, x.usage, x.prompt, total)
+	c.stream = nil // before the write, which closes the connection if the client asked for that
 	_, r.Done, _ = s.write(c, s.out)
-	c.stream = nil
 	s.answer(c) // the next request may have come already
 }
 

@@ -262,6 +262,25 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 	}
 }
 
+func TestConnectionClose(t *testing.T) {
+	address := start(t, config{First: ms, Gap: ms, Tokens: 2, PerChunk: 1})
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "POST /v1/completions HTTP/1.1\r\nConnection: close\r\nContent-Length: 15\r\n\r\n{\"stream\":true}"); err != nil {
+		t.Fatal(err)
+	}
+	all, err := io.ReadAll(conn) // to the end of the connection
+	if err != nil || !bytes.HasSuffix(all, []byte("data: [DONE]\n\n\r\n0\r\n\r\n")) {
+		t.Errorf("%q, %v", all, err)
+	}
+	if lines := logOf(t, address); lines[0].Done == nil {
+		t.Errorf("log %+v, want a stream that was done", lines)
+	}
+}
+
 // TestSlowReader: a client that does not read holds up its own stream only, and the log shows it.
 func TestSlowReader(t *testing.T) {
 	address := start(t, config{First: 0, Gap: 0, Tokens: 40_000, PerChunk: 1})
