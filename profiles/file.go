@@ -65,7 +65,7 @@ func kindOrder(k Kind) int {
 
 var (
 	// stampNs is vLLM's, Gaudi's and torch's: Unix ns before the ending.
-	stampNs = regexp.MustCompile(`\.(\d{19})\.pt\.trace\.json(?:\.gz)?$`)
+	stampNs = regexp.MustCompile(`\.(\d{18,19})\.pt\.trace\.json(?:\.gz)?$`)
 	// stampS is SGLang's: Unix seconds with decimals, before the ranks.
 	stampS = regexp.MustCompile(`(?:^|-)(\d{10})(?:\.(\d{1,9}))?(?:-TP-|\.trace\.json)`)
 )

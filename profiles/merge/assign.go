@@ -55,7 +55,7 @@ func assign(requests []*request, steps []Step, slack int64) []link {
 			continue
 		}
 		served = append(served, i)
-		asked += q.prompt
+		asked += q.computed()
 		known = known && q.prompt > 0
 	}
 	if len(served) == 0 || len(prefills) == 0 {
@@ -66,7 +66,7 @@ func assign(requests []*request, steps []Step, slack int64) []link {
 	m.window()
 	switch {
 	case counted && prompts > len(served) && known && promptTokens == asked:
-		m.chunks(links)
+		m.cut(links)
 	case !counted:
 		m.uncounted(links)
 	default:
@@ -109,7 +109,7 @@ func (m *matching) fits(i, s int) bool {
 		return false
 	}
 	step := &m.steps[m.prefills[s]]
-	return !m.exact || step.Prompts != 1 || step.PromptTokens == m.requests[m.served[i]].prompt
+	return !m.exact || step.Prompts != 1 || step.PromptTokens == m.requests[m.served[i]].computed()
 }
 
 // fill assigns in the order of sending; where that leaves a request out that another order would not, by
@@ -245,84 +245,12 @@ func (m *matching) uncounted(links []link) {
 	}
 }
 
-// chunks assigns where long prompts were cut over several steps: requests are taken in the order of
-// sending, and every step spends its prompt tokens on them, a prompt begun before all others. The counts
-// of tokens agree over the run, so a step that does not come out even tells that the order was
-// another; from there on everything is ambiguous.
-func (m *matching) chunks(links []link) {
-	type partial struct{ i, left int }
-	var open []partial
-	next := 0
-	doubt := false
-	holders := make([]int, len(m.prefills)) // requests in each step
-	for s, at := range m.prefills {
-		step := &m.steps[at]
-		budget := step.PromptTokens
-		var now []partial
-		now = append(now, open...)
-		for len(now) < step.Prompts && next < len(m.served) {
-			now = append(now, partial{next, m.requests[m.served[next]].prompt})
-			next++
-		}
-		if len(now) != step.Prompts {
-			doubt = true
-		}
-		open = open[:0]
-		holders[s] = len(now)
-		for k, p := range now {
-			l := &links[m.served[p.i]]
-			if l.first < 0 {
-				l.first = at
-			}
-			l.last = at
-			spent := min(p.left, budget)
-			if spent < p.left && k < len(now)-1 {
-				doubt = true // only the last of a step is cut
-			}
-			budget -= spent
-			if p.left -= spent; p.left > 0 {
-				open = append(open, p)
-			}
-			l.ambiguous = l.ambiguous || doubt
-		}
-		if budget != 0 {
-			doubt = true
-		}
-	}
-	for i, at := range m.served {
-		l := &links[at]
-		if !l.found() {
-			continue
-		}
-		first, _ := slices.BinarySearch(m.prefills, l.first)
-		last, _ := slices.BinarySearch(m.prefills, l.last)
-		if first < m.from[i] || last >= m.to[i] {
-			*l = link{first: -1, last: -1, final: -1} // it cannot have been: better none than a wrong one
-			continue
-		}
-		// Alone in all steps of its window, it cannot be exchanged.
-		for u := m.from[i]; u < m.to[i]; u++ {
-			if u < first || u > last || holders[u] > 1 {
-				l.ambiguous = true
-			}
-		}
-	}
-}
-
-// finish finds the step of each request's last token. An engine runs a request in every step that
-// generates until it is done, one token a step: when counting so gives every step as many requests as its
-// name says, that is how it was. Elsewhere it is the last step that ended before the token was seen.
+// finish finds the step of each request's last token. An engine runs a request in every step that generates, one
+// token a step, until it is done. So the requests are followed through the steps, and where that gives
+// every step of a request as many requests as the step says it had, that is how it was. Elsewhere it is the
+// last step that ended before the token was seen.
 func finish(requests []*request, steps []Step, links []link, slack int64) {
-	var generating []int // steps with decodes, in order
-	position := make([]int, len(steps)+1)
-	for i := range steps {
-		position[i] = len(generating)
-		if steps[i].Decodes > 0 || steps[i].Decodes < 0 && (steps[i].Phase == Decode || steps[i].Phase == Mixed) {
-			generating = append(generating, i)
-		}
-	}
-	position[len(steps)] = len(generating)
-	change := make([]int, len(generating)+1) // of the number of requests generating
+	f := &following{requests: requests, links: links, done: make([][]int, len(steps)), before: -1, agrees: []int{0}}
 	for i, q := range requests {
 		l := &links[i]
 		if !l.found() || q.tokens == 0 {
@@ -333,45 +261,110 @@ func finish(requests []*request, steps []Step, links []link, slack int64) {
 			l.sure = !l.ambiguous
 			continue
 		}
-		begin := position[l.last+1]
-		end := begin + q.tokens - 1
-		if end > len(generating) || steps[generating[end-1]].End > q.last()+slack {
-			l.final = -1
-			continue
-		}
-		l.final = generating[end-1]
-		change[begin]++
-		change[end]--
+		l.final = -1
+		f.done[l.last] = append(f.done[l.last], i)
 	}
-	agrees := make([]int, len(generating)+1) // how many of the first n steps agree
-	now := 0
-	for k, s := range generating {
-		now += change[k]
-		agrees[k+1] = agrees[k]
-		if steps[s].Decodes == now {
-			agrees[k+1]++
+	f.mixes = slices.ContainsFunc(steps, func(s Step) bool { return s.Phase == Mixed })
+	for s := range steps {
+		if d := steps[s].Decodes; d > 0 || d < 0 && (steps[s].Phase == Decode || steps[s].Phase == Mixed) {
+			f.generate(s, d)
 		}
+		f.complete(s, steps[s].Start)
 	}
 	for i, q := range requests {
 		l := &links[i]
-		if !l.found() || q.tokens == 1 {
+		if !l.found() || q.tokens == 1 || l.sure && steps[l.final].End <= q.last()+slack {
 			continue
 		}
-		if l.final >= 0 && q.tokens > 1 {
-			begin := position[l.last+1]
-			end := begin + q.tokens - 1
-			if agrees[end]-agrees[begin] == end-begin {
-				l.sure = !l.ambiguous
-				continue
-			}
-		}
 		// By time: the last step that generates and ended before the last token was seen.
-		k, _ := slices.BinarySearchFunc(generating, q.last()+slack+1, func(s int, t int64) int { return cmp.Compare(steps[s].End, t) })
-		l.final = l.last
-		if k > 0 && generating[k-1] > l.last {
-			l.final = generating[k-1]
+		k, _ := slices.BinarySearchFunc(f.generating, q.last()+slack+1, func(s int, t int64) int { return cmp.Compare(steps[s].End, t) })
+		l.final, l.sure = l.last, false
+		if k > 0 && f.generating[k-1] > l.last {
+			l.final = f.generating[k-1]
 		}
 	}
+}
+
+// A following is the state of an engine as far as the links tell, from step to step.
+type following struct {
+	requests []*request
+	links    []link
+	done     [][]int // requests by the step that completed their prompt
+	mixes    bool    // prompts and decodes share steps
+
+	running []follower
+	fresh   []follower // prompts complete, not generating yet
+	before  int        // the last step that generated; -1 none
+	seen    int64      // when the last token of all requests so far was seen
+	lost    bool       // the counts disagreed, and nobody knows who is running
+
+	generating []int // steps
+	agrees     []int // how many of the first n of them agree
+}
+
+// A follower is a request in the engine.
+type follower struct {
+	request, left int
+	prompted      int // the step that completed its prompt
+	joined        int // the generating step it was first in
+}
+
+// complete takes in the requests whose prompts step s completed.
+func (f *following) complete(s int, start int64) {
+	if f.lost && len(f.running)+len(f.fresh) == 0 && start > f.seen {
+		f.lost = false // the engine was idle: whatever was unknown is over
+	}
+	for _, i := range f.done[s] {
+		f.fresh = append(f.fresh, follower{request: i, left: f.requests[i].tokens - 1, prompted: s})
+		f.seen = max(f.seen, f.requests[i].last())
+	}
+}
+
+// generate runs a step that generates for d requests; -1 is unknown.
+func (f *following) generate(s, d int) {
+	n := f.joining(d)
+	for _, r := range f.fresh[:n] {
+		r.joined = len(f.generating)
+		f.running = append(f.running, r)
+	}
+	f.fresh = slices.Delete(f.fresh, 0, n)
+	agrees := f.agrees[len(f.agrees)-1]
+	if len(f.running) == d && !f.lost {
+		agrees++
+	} else {
+		f.lost = true
+	}
+	f.agrees = append(f.agrees, agrees)
+	f.generating = append(f.generating, s)
+	f.before = s
+	still := f.running[:0]
+	for _, r := range f.running {
+		if r.left--; r.left > 0 {
+			still = append(still, r)
+			continue
+		}
+		l := &f.links[r.request]
+		l.final = s
+		l.sure = !l.ambiguous && f.agrees[len(f.generating)]-f.agrees[r.joined] == len(f.generating)-r.joined
+	}
+	f.running = still
+}
+
+// joining is how many of the fresh begin to generate in a step for d. All do, where prompts and decodes share
+// steps. An engine that takes turns of steps with prompts and one that generates (Gaudi) lets those whose
+// prompts are of the same turn wait for the next; the count tells where the turn began.
+func (f *following) joining(d int) int {
+	if f.mixes || len(f.running)+len(f.fresh) == d {
+		return len(f.fresh)
+	}
+	for n := range f.fresh {
+		ofThisTurn := f.fresh[n].prompted > f.before
+		sameBatch := n > 0 && f.fresh[n-1].prompted == f.fresh[n].prompted
+		if ofThisTurn && !sameBatch && len(f.running)+n == d {
+			return n
+		}
+	}
+	return len(f.fresh)
 }
 
 // components numbers the strongly connected components of a graph (Tarjan's algorithm, without

@@ -120,7 +120,7 @@ func TestAssign(t *testing.T) {
 			[]Step{step(1, 10, 1, 8, 0), step(11, 20, 1, 8, 0), step(21, 30, 1, 4, 0), step(31, 45, 0, 0, 1)}, 0, "0-2>3"},
 		{"chunks of two prompts that share a step",
 			[]*request{ask(0, 22, 22, 12, 1), ask(0, 32, 32, 8, 1)},
-			[]Step{step(1, 10, 1, 10, 0), step(11, 20, 2, 10, 0)}, 0, "0-1?>1? 1?>1?"},
+			[]Step{step(1, 10, 1, 10, 0), step(11, 20, 2, 10, 0)}, 0, "0-1>1 1>1"},
 		{"chunks one after the other",
 			[]*request{ask(0, 22, 22, 12, 1), ask(23, 42, 42, 12, 1)},
 			[]Step{step(1, 10, 1, 10, 0), step(11, 20, 1, 2, 0), step(24, 30, 1, 10, 0), step(31, 40, 1, 2, 0)}, 0, "0-1>1 2-3>3"},

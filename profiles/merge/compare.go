@@ -14,12 +14,14 @@ type Comparison struct {
 	// Linked, Ambiguous and Unlinked count the requests that got output: an ambiguous one is linked to a
 	// step that another could have been instead, an unlinked one to none. Neither is guessed silently.
 	Linked, Ambiguous, Unlinked int
-	// NetworkQueue, Prefill and Return are the parts of the time to the first token, of the linked and
-	// unambiguous requests.
-	NetworkQueue, Prefill, Return Distribution
-	// TokenGap is the client's mean time between tokens and Period the mean period of the steps that
-	// generated meanwhile, a value per request.
-	TokenGap, Period Distribution
+	// Parts are those of the linked requests that are not ambiguous.
+	Parts
+	// WithAmbiguous are those of all that were linked, taking the engine to serve first come, first served. Say
+	// so beside the figures.
+	WithAmbiguous Parts
+	// OnDevice says that every prefill was traced to its end on the device. Without device rows it ends where
+	// the host's step does: on an accelerator that is the dispatch alone, and Return holds the rest.
+	OnDevice bool
 	// InFlight is how long at least one request was in flight, and Idle how much of that no step ran: from
 	// the start of a step on the host to its end, on the device where it has one.
 	InFlight, Idle time.Duration
@@ -29,6 +31,34 @@ type Comparison struct {
 	// all requests together: 1 with one request at a time, less with batches. Batch is the mean number of
 	// requests in a step, weighted by its time. Zero when the steps' counts are unknown.
 	StepsPerToken, Batch float64
+}
+
+// Parts are the parts of a latency, in distributions over requests.
+type Parts struct {
+	// NetworkQueue, Prefill and Return are the parts of the time to the first token; see Split.
+	NetworkQueue, Prefill, Return Distribution
+	// TokenGap is the client's mean time between tokens and Period the mean period of the steps that
+	// generated meanwhile, a value per request.
+	TokenGap, Period Distribution
+}
+
+func partsOf(splits []Split) Parts {
+	of := func(value func(Split) (time.Duration, bool)) Distribution {
+		var all []time.Duration
+		for _, s := range splits {
+			if v, ok := value(s); ok {
+				all = append(all, v)
+			}
+		}
+		return describe(all)
+	}
+	return Parts{
+		NetworkQueue: of(func(s Split) (time.Duration, bool) { return s.NetworkQueue, true }),
+		Prefill:      of(func(s Split) (time.Duration, bool) { return s.Prefill, true }),
+		Return:       of(func(s Split) (time.Duration, bool) { return s.Return, true }),
+		TokenGap:     of(func(s Split) (time.Duration, bool) { return s.TokenGap, s.HasGap && s.HasSteps }),
+		Period:       of(func(s Split) (time.Duration, bool) { return s.Period, s.HasGap && s.HasSteps }),
+	}
 }
 
 // A Split is one request's.
@@ -82,7 +112,8 @@ func (j *joined) compare() Comparison {
 			generating = append(generating, i)
 		}
 	}
-	var queue, prefill, back, gaps, periods []time.Duration
+	var unique []Split
+	c.OnDevice = true
 	for i, q := range j.requests {
 		if q.first() == 0 {
 			continue
@@ -119,16 +150,13 @@ func (j *joined) compare() Comparison {
 			}
 		}
 		c.Requests = append(c.Requests, s)
-		if s.Ambiguous {
-			continue
-		}
-		queue, prefill, back = append(queue, s.NetworkQueue), append(prefill, s.Prefill), append(back, s.Return)
-		if s.HasGap && s.HasSteps {
-			gaps, periods = append(gaps, s.TokenGap), append(periods, s.Period)
+		c.OnDevice = c.OnDevice && end.OnDevice
+		if !s.Ambiguous {
+			unique = append(unique, s)
 		}
 	}
-	c.NetworkQueue, c.Prefill, c.Return = describe(queue), describe(prefill), describe(back)
-	c.TokenGap, c.Period = describe(gaps), describe(periods)
+	c.OnDevice = c.OnDevice && len(c.Requests) > 0
+	c.Parts, c.WithAmbiguous = partsOf(unique), partsOf(c.Requests)
 	j.idle(&c)
 	j.batches(&c)
 	return c

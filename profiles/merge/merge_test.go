@@ -239,6 +239,9 @@ func TestRowsOfAFewRequests(t *testing.T) {
 	if c.InFlight != 30*d || c.Idle != 8*d || !c.HasIdle {
 		t.Errorf("idle %v of %v in flight; want 8 ms of 30 ms", c.Idle, c.InFlight)
 	}
+	if c.OnDevice || c.WithAmbiguous != c.Parts {
+		t.Errorf("on the device %t, with ambiguous ones %+v; want false, as one step has no device rows, and no difference", c.OnDevice, c.WithAmbiguous)
+	}
 	if c.NetworkQueue != (Distribution{2, 5500 * time.Microsecond, 2 * d, 9 * d, 9 * d, 9 * d}) {
 		t.Errorf("network and queue %+v", c.NetworkQueue)
 	}

@@ -466,7 +466,7 @@ func TestClocksOfTwoHosts(t *testing.T) {
 		if got := time.Duration(other.Clock.Theta - c.Theta); got != behind {
 			t.Errorf("%s: 42 s apart, theta moved by %v", name, got)
 		}
-		if other.Comparison.Linked != result.Comparison.Linked || other.Comparison.NetworkQueue != result.Comparison.NetworkQueue {
+		if other.Comparison.Linked != result.Comparison.Linked || other.Comparison.WithAmbiguous != result.Comparison.WithAmbiguous {
 			t.Errorf("%s: 42 s apart, the comparison is another: %+v\n%+v", name, other.Comparison, result.Comparison)
 		}
 		// Claiming one host is found out.

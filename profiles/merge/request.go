@@ -44,6 +44,9 @@ func (q *request) last() int64 {
 	return q.chunks[len(q.chunks)-1].at
 }
 
+// computed is how many tokens of its prompt the engine had to compute, as far as is known.
+func (q *request) computed() int { return q.prompt - max(0, min(q.cached, q.prompt)) }
+
 // requestOf is nil for a record that was never sent.
 func requestOf(r *results.Record) *request {
 	q := &request{record: r, id: r.ID, prompt: -1, cached: -1}
