@@ -155,8 +155,9 @@ type contents struct {
 	requests           requestRows
 	moved              int64 // added to the file's times to bring them onto the report's clock
 	stepList           []*step
-	gaps               []gapRow
-	rowStep            []*step // the step that launched each row, or nil
+	gaps               []gapRow // of at least the threshold
+	below              tally    // shorter ones
+	rowStep            []*step  // the step that launched each row, or nil
 	beforeWindow       int64
 	limits             *span // the window that was asked for
 	noDur              int64
@@ -320,14 +321,14 @@ func (c *contents) deviceRow(ev *trace.Event, r role) {
 	case info.comm:
 		row.kind = kindComm
 		c.comm(ev, dev)
-	case strings.Contains(string(ev.Args()), `"Collective name"`):
+	case ev.HasCollective:
 		row.kind = kindComm
 		c.comm(ev, dev)
 	}
 	if r == roleKernel {
 		c.kernels++
 	}
-	c.rows = append(c.rows, row)
+	c.rows = grown(c.rows, row)
 }
 
 func (c *contents) comm(ev *trace.Event, dev int) {
@@ -419,7 +420,7 @@ func (c *contents) runtime(start, end, corr int64, hasCorr bool, name uint32, cl
 	thread := c.thread(pid, tid)
 	info := c.lex.info(name)
 	if hasCorr {
-		c.calls = append(c.calls, call{start, end, corr, thread, name})
+		c.calls = grown(c.calls, call{start, end, corr, thread, name})
 	}
 	if info.launch {
 		c.launches[c.lex.names.Text(name)]++
@@ -549,6 +550,15 @@ func (c *contents) memoryEvent(ev *trace.Event) {
 	if ev.TS >= m.lastAt {
 		m.last, m.lastAt = total, ev.TS
 	}
+}
+
+// grown appends by doubling. The standard growth of a quarter would copy rows that come by
+// the million several times more often.
+func grown[T any](s []T, v T) []T {
+	if len(s) == cap(s) {
+		s = append(make([]T, 0, max(64, 2*cap(s))), s...)
+	}
+	return append(s, v)
 }
 
 // A tally counts occurrences and their time.

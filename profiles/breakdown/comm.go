@@ -18,27 +18,28 @@ func (a *analysis) commFigures() {
 	}
 	out := &Comm{}
 	for _, c := range a.files {
-		// Devices are compared with themselves only.
-		byDevice := map[uint16]*[3][]span{}
-		for i := range c.rows {
-			r := &c.rows[i]
-			s := byDevice[r.device]
-			if s == nil {
-				s = &[3][]span{}
-				byDevice[r.device] = s
+		// Devices are compared with themselves only. Rows are in the order of device and start.
+		for from := 0; from < len(c.rows); {
+			dev := c.rows[from].device
+			var active, hidden []span // active is of communication
+			var compute []span
+			for ; from < len(c.rows) && c.rows[from].device == dev; from++ {
+				r := &c.rows[from]
+				s := span{r.start, r.end}
+				if r.kind == kindComm {
+					out.Kernels++
+					active = extended(active, s)
+					continue
+				}
+				hidden = extended(hidden, s)
+				if r.kind == kindCompute {
+					compute = extended(compute, s)
+				}
 			}
-			s[r.kind] = append(s[r.kind], span{r.start, r.end})
-			if r.kind == kindComm {
-				out.Kernels++
-			}
-		}
-		for _, s := range byDevice {
-			comm, compute := union(s[kindComm]), union(s[kindCompute])
-			out.Comm += length(comm)
+			out.Comm += length(active)
 			out.Compute += length(compute)
-			out.Overlap += overlap(comm, compute)
-			hidden := union(append(slices.Clone(compute), s[kindCopy]...))
-			out.ExposedCopies += length(comm) - overlap(comm, hidden)
+			out.Overlap += overlap(active, compute)
+			out.ExposedCopies += length(active) - overlap(active, hidden)
 		}
 	}
 	out.Exposed = out.Comm - out.Overlap
@@ -209,11 +210,8 @@ func (a *analysis) copyFigures() {
 		compute := map[uint16][]span{}
 		for i := range c.rows {
 			if r := &c.rows[i]; r.kind != kindCopy {
-				compute[r.device] = append(compute[r.device], span{r.start, r.end})
+				compute[r.device] = extended(compute[r.device], span{r.start, r.end})
 			}
-		}
-		for dev, spans := range compute {
-			compute[dev] = union(spans)
 		}
 		for _, r := range c.copies {
 			s := sums[r.name]

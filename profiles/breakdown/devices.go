@@ -1,18 +1,22 @@
 package breakdown
 
 import (
-	"math"
 	"slices"
 	"strings"
 )
 
-// Reasons of a gap.
+// A reason says why a device was idle.
+type reason uint8
+
 const (
-	hostLate      = "host_late"
-	launchLatency = "launch_latency"
-	deviceSide    = "device_side"
-	unlinked      = "unlinked"
+	hostLate reason = iota
+	launchLatency
+	deviceSide
+	unlinked
+	reasonCount
 )
+
+var reasonNames = [reasonCount]string{"host_late", "launch_latency", "device_side", "unlinked"}
 
 // histogramBounds are where the bins of the histogram of gaps begin.
 var histogramBounds = []int64{0, 1_000, 10_000, 100_000, 1_000_000, 10_000_000}
@@ -50,28 +54,26 @@ func (b *busyRun) device(w span) Device {
 	d := Device{Rows: b.rows, Kernels: b.kernels, First: b.first, Last: b.until, Span: b.until - b.first, Busy: b.busy}
 	d.Idle = d.Span - d.Busy
 	d.Gaps = int64(len(b.gaps))
-	sorted := slices.Clone(b.gaps)
-	slices.Sort(sorted)
 	for i, from := range histogramBounds {
 		bin := Bin{From: from}
-		to := int64(math.MaxInt64)
 		if i+1 < len(histogramBounds) {
-			to = histogramBounds[i+1]
-			bin.To = ptr(to)
-		}
-		for _, g := range sorted {
-			if g >= from && g < to {
-				bin.Count++
-				bin.Total += g
-			}
-		}
-		if from >= 1000 {
-			d.Gaps1us += bin.Count
+			bin.To = ptr(histogramBounds[i+1])
 		}
 		d.Histogram = append(d.Histogram, bin)
 	}
-	if len(sorted) > 0 {
-		d.GapMax, d.GapP50, d.GapP99 = ptr(sorted[len(sorted)-1]), ptr(quantile(sorted, 50)), ptr(quantile(sorted, 99))
+	for _, g := range b.gaps {
+		i := len(histogramBounds) - 1
+		for g < histogramBounds[i] {
+			i--
+		}
+		d.Histogram[i].Count++
+		d.Histogram[i].Total += g
+		if g >= 1000 {
+			d.Gaps1us++
+		}
+	}
+	if len(b.gaps) > 0 {
+		d.GapMax, d.GapP50, d.GapP99 = ptr(slices.Max(b.gaps)), ptr(selected(b.gaps, 50)), ptr(selected(b.gaps, 99))
 	}
 	d.EdgeBefore, d.EdgeAfter = ptr(b.first-w.from), ptr(w.to-b.until)
 	if d.Span > 0 {
@@ -86,29 +88,41 @@ func (b *busyRun) device(w span) Device {
 // A gapRow is a hole of a device with its reason.
 type gapRow struct {
 	span
-	file   int
-	device uint16
-	row    int // the device row that ends it
-	reason string
-	late   span // host_late's part
-	thread uint32
+	lateEnd int64  // host_late's part ends here; it begins with the gap
+	row     int32  // the device row that ends it
+	thread  uint32 // of the call that launched that row
+	device  uint16
+	file    uint16
+	reason  reason
 }
+
+func (g *gapRow) late() span { return span{g.from, g.lateEnd} }
 
 // deviceFigures reports busy and idle time of devices and the reasons of gaps.
 func (a *analysis) deviceFigures() {
-	var all busyRun
+	rows := 0
+	for i, c := range a.files {
+		a.devicesOf(i, c)
+		rows += len(c.rows)
+	}
+	if rows == 0 {
+		a.warn("no device rows: no figures of devices, gaps, kernels, launches and communication")
+		return
+	}
+	if len(a.report.Devices) == 1 && !a.several() {
+		d := a.report.Devices[0]
+		d.File, d.Device, d.Streams, d.Engines = "", nil, nil, nil
+		a.report.AllDevices = &d
+		return
+	}
 	type place struct{ file, row int }
-	var order []place
+	order := make([]place, 0, rows)
 	for i, c := range a.files {
 		for _, r := range c.byStart() {
 			order = append(order, place{i, r})
 		}
-		a.devicesOf(i, c)
 	}
-	if len(order) == 0 {
-		a.warn("no device rows: no figures of devices, gaps, kernels, launches and communication")
-		return
-	}
+	var all busyRun
 	if a.several() {
 		slices.SortStableFunc(order, func(x, y place) int {
 			return cmpInt(a.files[x.file].rows[x.row].start, a.files[y.file].rows[y.row].start)
@@ -137,12 +151,20 @@ func (a *analysis) devicesOf(file int, c *contents) {
 		var run busyRun
 		streams := make([]busyRun, len(c.devices[dev].streams))
 		engines := map[string]*busyRun{}
+		hpu := isHPU(&c.meta, c.devices[dev].pid)
 		for i := from; i < to; i++ {
 			r := &c.rows[i]
 			if gap, ok := run.add(r.start, r.end, r.kind != kindCopy); ok {
-				c.gaps = append(c.gaps, c.reason(gap, file, i))
+				if n := gap.to - gap.from; n < int64(a.opts.GapThreshold) {
+					c.below.add(n)
+				} else {
+					c.gaps = grown(c.gaps, c.reason(gap, file, i))
+				}
 			}
 			streams[r.stream].add(r.start, r.end, true)
+			if !hpu {
+				continue
+			}
 			if kind := c.engineKind(r); kind != "" {
 				if engines[kind] == nil {
 					engines[kind] = &busyRun{}
@@ -219,7 +241,7 @@ func (c *contents) engineKind(r *deviceRow) string {
 // reason says why a device was idle before one of its rows.
 func (c *contents) reason(gap span, file, row int) gapRow {
 	r := &c.rows[row]
-	g := gapRow{span: gap, file: file, device: r.device, row: row}
+	g := gapRow{span: gap, file: uint16(file), device: r.device, row: int32(row)}
 	if r.call < 0 {
 		g.reason = unlinked
 		return g
@@ -233,7 +255,7 @@ func (c *contents) reason(gap span, file, row int) gapRow {
 	g.reason = hostLate
 	// A call that began after its row (a poor conversion of clocks) cannot be later than
 	// the gap.
-	g.late = span{gap.from, min(call.start, gap.to)}
+	g.lateEnd = min(call.start, gap.to)
 	return g
 }
 
@@ -242,45 +264,39 @@ func (a *analysis) gapFigures(late *attribution) {
 	if a.report.AllDevices == nil {
 		return
 	}
-	threshold := int64(a.opts.GapThreshold)
-	out := &Gaps{Threshold: threshold, Reasons: map[string]Total{}}
-	add := func(reason string, count, ns int64) {
-		t := out.Reasons[reason]
-		t.Count += count
-		t.Total += ns
-		out.Reasons[reason] = t
-	}
+	out := &Gaps{Threshold: int64(a.opts.GapThreshold), Reasons: map[string]Total{}}
+	var reasons [reasonCount]Total
 	var steps []span
 	var inside int64
-	var longest []gapRow
+	var longest []gapRow // descending
 	for _, c := range a.files {
 		steps = steps[:0]
 		for _, s := range c.stepList {
 			steps = append(steps, span{s.start, s.end})
 		}
 		running := union(steps)
+		out.Below.Count += c.below.count
+		out.Below.Total += c.below.total
+		out.Count += int64(len(c.gaps))
 		for i := range c.gaps {
 			g := &c.gaps[i]
 			n := g.to - g.from
-			if n < threshold {
-				out.Below.Count++
-				out.Below.Total += n
-				continue
-			}
-			out.Count++
-			longest = append(longest, *g)
+			longest = keepLongest(longest, g)
+			reasons[g.reason].Count++
 			if g.reason != hostLate {
-				add(g.reason, 1, n)
+				reasons[g.reason].Total += n
 				continue
 			}
-			part := g.late.to - g.late.from
-			add(hostLate, 1, part)
-			if rest := n - part; rest > 0 {
-				add(launchLatency, 0, rest)
-			}
-			inside += within(running, g.late.from, g.late.to)
+			part := g.lateEnd - g.from
+			reasons[hostLate].Total += part
+			reasons[launchLatency].Total += n - part
+			inside += within(running, g.from, g.lateEnd)
 		}
-		steps = nil
+	}
+	for i, t := range reasons {
+		if t.Count > 0 || t.Total > 0 {
+			out.Reasons[reasonNames[i]] = t
+		}
 	}
 	// The reasons and the gaps below the threshold must add up to the idle time; anything
 	// else is a fault of this program, and the figures are not to be trusted.
@@ -295,7 +311,7 @@ func (a *analysis) gapFigures(late *attribution) {
 		a.warn("internal fault: the reasons of gaps add up to %d ns, but the idle time is %d ns: no reasons are given", sum, idle)
 		return
 	}
-	if total, ok := out.Reasons[hostLate]; ok {
+	if total, ok := out.Reasons[reasonNames[hostLate]]; ok {
 		out.ByClass = a.byClass(late)
 		out.ByLabel = late.byLabel()
 		if len(a.steps) > 0 {
@@ -320,13 +336,12 @@ func (a *analysis) gapFigures(late *attribution) {
 			out.Top = out.Top[:a.opts.Top]
 		}
 	}
-	slices.SortStableFunc(longest, func(x, y gapRow) int { return -cmpInt(x.to-x.from, y.to-y.from) })
-	for _, g := range longest[:min(len(longest), 20)] {
+	for _, g := range longest {
 		c := a.files[g.file]
-		out.Longest = append(out.Longest, Gap{a.fileName(g.file), c.devices[g.device].number, g.from, g.to - g.from, g.reason, a.lex.names.Text(c.rows[g.row].name)})
+		out.Longest = append(out.Longest, Gap{a.fileName(int(g.file)), c.devices[g.device].number, g.from, g.to - g.from, reasonNames[g.reason], a.lex.names.Text(c.rows[g.row].name)})
 	}
 	a.report.Gaps = out
-	if n := out.Reasons[unlinked]; n.Count > 0 {
+	if n := out.Reasons[reasonNames[unlinked]]; n.Count > 0 {
 		a.warn("%d of %d gaps end with work that no call in the trace is linked to", n.Count, out.Count)
 	}
 }
@@ -359,4 +374,19 @@ func (at *attribution) byLabel() map[string]int64 {
 		return nil
 	}
 	return out
+}
+
+// keepLongest keeps the twenty longest gaps, the earliest of equal ones first.
+func keepLongest(list []gapRow, g *gapRow) []gapRow {
+	const most = 20
+	n := g.to - g.from
+	if len(list) == most && n <= list[most-1].to-list[most-1].from {
+		return list
+	}
+	i := len(list)
+	for i > 0 && n > list[i-1].to-list[i-1].from {
+		i--
+	}
+	list = slices.Insert(list, i, *g)
+	return list[:min(len(list), most)]
 }

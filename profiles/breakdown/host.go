@@ -219,7 +219,7 @@ func (c *contents) launchPoints() map[uint32][]launchPoint {
 	if len(c.rows) == 0 {
 		return nil
 	}
-	perCall := map[int32]int64{}
+	perCall := make([]int64, len(c.calls))
 	for i := range c.rows {
 		if r := &c.rows[i]; r.call >= 0 {
 			perCall[r.call] += r.end - r.start
@@ -227,11 +227,13 @@ func (c *contents) launchPoints() map[uint32][]launchPoint {
 	}
 	out := map[uint32][]launchPoint{}
 	for call, ns := range perCall {
-		k := &c.calls[call]
-		out[k.thread] = append(out[k.thread], launchPoint{k.start, ns})
+		if ns > 0 {
+			k := &c.calls[call]
+			out[k.thread] = append(out[k.thread], launchPoint{k.start, ns})
+		}
 	}
 	for _, list := range out {
-		slices.SortFunc(list, func(x, y launchPoint) int { return cmpInt(x.at, y.at) })
+		sortRuns(list, func(x, y *launchPoint) bool { return x.at < y.at })
 	}
 	return out
 }
@@ -243,14 +245,14 @@ func (a *analysis) questions(file int, c *contents, late, proxyLate *attribution
 	perDevice := map[uint32]map[uint16][]question{}
 	for i := range c.gaps {
 		g := &c.gaps[i]
-		if g.reason != hostLate || g.to-g.from < int64(a.opts.GapThreshold) {
+		if g.reason != hostLate {
 			continue
 		}
-		late.asked += g.late.to - g.late.from
+		late.asked += g.lateEnd - g.from
 		if perDevice[g.thread] == nil {
 			perDevice[g.thread] = map[uint16][]question{}
 		}
-		perDevice[g.thread][g.device] = append(perDevice[g.thread][g.device], question{g.late.from, g.late.to, late})
+		perDevice[g.thread][g.device] = append(perDevice[g.thread][g.device], question{g.from, g.lateEnd, late})
 	}
 	for thread, devices := range perDevice {
 		for _, list := range devices {
@@ -266,11 +268,7 @@ func (a *analysis) questions(file int, c *contents, late, proxyLate *attribution
 	if len(steps) == 0 || steps[0].file != file {
 		return out
 	}
-	var work []span
-	for i := range c.rows {
-		work = append(work, span{c.rows[i].start, c.rows[i].end})
-	}
-	work = union(work)
+	work := c.work()
 	last := map[uint32]*step{}
 	between := map[uint32][]question{}
 	for _, s := range steps {

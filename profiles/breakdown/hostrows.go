@@ -53,7 +53,7 @@ func (h *hostRows) add(thread uint32, r hostRow) error {
 		h.threads = append(h.threads, threadRows{})
 	}
 	t := &h.threads[thread]
-	t.rows = append(t.rows, r)
+	t.rows = grown(t.rows, r)
 	t.total++
 	h.rows++
 	if h.rows >= h.budget {

@@ -8,24 +8,21 @@ type span struct{ from, to int64 }
 // union merges spans, which it sorts, and returns them disjoint and ascending. Touching
 // spans become one.
 func union(spans []span) []span {
-	slices.SortFunc(spans, func(a, b span) int {
-		switch {
-		case a.from < b.from:
-			return -1
-		case a.from > b.from:
-			return 1
-		}
-		return 0
-	})
+	sortRuns(spans, func(a, b *span) bool { return a.from < b.from })
 	var out []span
 	for _, s := range spans {
-		if n := len(out); n > 0 && s.from <= out[n-1].to {
-			out[n-1].to = max(out[n-1].to, s.to)
-			continue
-		}
-		out = append(out, s)
+		out = extended(out, s)
 	}
 	return out
+}
+
+// extended adds to a union a span that begins no earlier than any in it.
+func extended(u []span, s span) []span {
+	if n := len(u); n > 0 && s.from <= u[n-1].to {
+		u[n-1].to = max(u[n-1].to, s.to)
+		return u
+	}
+	return grown(u, s)
 }
 
 func length(spans []span) (n int64) {

@@ -84,36 +84,63 @@ func (a *analysis) kernelFigures() {
 	if a.report.AllDevices == nil {
 		return
 	}
-	type place struct {
-		name   uint32
-		kind   rowKind
-		ns     int64
-		inStep *step
-	}
-	var rows []place
+	// Durations by name, each name's side by side: counted first, then placed.
+	counts := make([]int, a.lex.names.Len()+1)
+	kinds := make([]rowKind, a.lex.names.Len())
+	rows := 0
 	for _, c := range a.files {
 		for i := range c.rows {
 			if r := &c.rows[i]; r.kind != kindCopy {
-				p := place{name: r.name, kind: r.kind, ns: r.end - r.start}
-				if c.rowStep != nil {
-					p.inStep = c.rowStep[i]
-				}
-				rows = append(rows, p)
+				counts[r.name+1]++
+				rows++
 			}
 		}
 	}
-	slices.SortFunc(rows, func(x, y place) int {
-		if x.name != y.name {
-			return cmpInt(int64(x.name), int64(y.name))
+	for i := 1; i < len(counts); i++ {
+		counts[i] += counts[i-1]
+	}
+	begins := slices.Clone(counts)
+	durations := make([]int64, rows)
+	var phases []string
+	inPhase := map[string]map[uint32]*Total{}
+	for _, c := range a.files {
+		var last map[uint32]*Total
+		var lastPhase string
+		for i := range c.rows {
+			r := &c.rows[i]
+			if r.kind == kindCopy {
+				continue
+			}
+			durations[counts[r.name]] = r.end - r.start
+			counts[r.name]++
+			kinds[r.name] = r.kind
+			if c.rowStep == nil || c.rowStep[i] == nil {
+				continue
+			}
+			phase := c.rowStep[i].info.phase
+			if last == nil || phase != lastPhase {
+				if last = inPhase[phase]; last == nil {
+					last = map[uint32]*Total{}
+					inPhase[phase] = last
+					phases = append(phases, phase)
+				}
+				lastPhase = phase
+			}
+			t := last[r.name]
+			if t == nil {
+				t = &Total{}
+				last[r.name] = t
+			}
+			t.Count++
+			t.Total += r.end - r.start
 		}
-		return cmpInt(x.ns, y.ns)
-	})
+	}
 	var busy, total int64
 	for _, d := range a.report.Devices {
 		busy += d.Busy
 	}
-	for i := range rows {
-		total += rows[i].ns
+	for _, ns := range durations {
+		total += ns
 	}
 	share := func(n, of int64) float64 {
 		if of == 0 {
@@ -121,32 +148,28 @@ func (a *analysis) kernelFigures() {
 		}
 		return round(float64(n)/float64(of), 6)
 	}
-	for from := 0; from < len(rows); {
-		to := from
-		for to < len(rows) && rows[to].name == rows[from].name {
-			to++
+	for id := range kinds {
+		group := durations[begins[id]:begins[id+1]]
+		if len(group) == 0 {
+			continue
 		}
-		name := a.lex.names.Text(rows[from].name)
-		group := rows[from:to]
-		k := Kernel{Name: name, Short: shortName(name), Group: kernelGroup(name, rows[from].kind), Count: int64(len(group))}
-		for _, r := range group {
-			k.Total += r.ns
-			if r.inStep == nil {
-				continue
+		name := a.lex.names.Text(uint32(id))
+		k := Kernel{Name: name, Short: shortName(name), Group: kernelGroup(name, kinds[id]), Count: int64(len(group))}
+		for _, ns := range group {
+			k.Total += ns
+		}
+		for _, phase := range phases {
+			if t := inPhase[phase][uint32(id)]; t != nil {
+				if k.Phases == nil {
+					k.Phases = map[string]Total{}
+				}
+				k.Phases[phase] = *t
 			}
-			if k.Phases == nil {
-				k.Phases = map[string]Total{}
-			}
-			t := k.Phases[r.inStep.info.phase]
-			t.Count++
-			t.Total += r.ns
-			k.Phases[r.inStep.info.phase] = t
 		}
 		k.Mean = round(float64(k.Total)/float64(k.Count), 3)
-		k.Min, k.Max, k.P50 = group[0].ns, group[len(group)-1].ns, group[(len(group)*50+99)/100-1].ns
+		k.Min, k.Max, k.P50 = slices.Min(group), slices.Max(group), selected(group, 50)
 		k.ShareOfBusy, k.ShareOfTotal = share(k.Total, busy), share(k.Total, total)
 		a.report.Kernels = append(a.report.Kernels, k)
-		from = to
 	}
 	slices.SortFunc(a.report.Kernels, func(x, y Kernel) int {
 		if x.Total != y.Total {

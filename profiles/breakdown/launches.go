@@ -13,13 +13,12 @@ func (a *analysis) launchFigures() {
 	out := &Launch{}
 	var dCall, dRet, firstCall, firstRet []int64
 	for i, c := range a.files {
-		perCall := map[int32]int64{}
-		type launch struct {
-			call   int32
-			device uint16
-			stream uint16
-		}
-		first := map[launch]int64{}
+		perCall := make([]int64, len(c.calls))
+		// A call is one launch for each stream that it puts work on. Nearly all use one.
+		firstStream := make([]uint32, len(c.calls)) // device and stream, plus one; 0 is none
+		more := map[[2]uint32]bool{}
+		type queue struct{ calls, starts []int64 }
+		queues := map[[2]uint16]*queue{}
 		for _, j := range c.byStart() {
 			r := &c.rows[j]
 			if r.call < 0 {
@@ -29,9 +28,8 @@ func (a *analysis) launchFigures() {
 			out.Linked++
 			call := &c.calls[r.call]
 			perCall[r.call]++
-			dCall = append(dCall, r.start-call.start)
-			ret := max(0, r.start-call.end)
-			dRet = append(dRet, ret)
+			delay, ret := r.start-call.start, max(0, r.start-call.end)
+			dCall, dRet = append(dCall, delay), append(dRet, ret)
 			if r.start < call.end {
 				out.BeforeReturn++
 			}
@@ -39,58 +37,82 @@ func (a *analysis) launchFigures() {
 				out.BeforeCall++
 			}
 			if perCall[r.call] == 1 {
-				firstCall = append(firstCall, r.start-call.start)
-				firstRet = append(firstRet, ret)
+				firstCall, firstRet = append(firstCall, delay), append(firstRet, ret)
 			}
-			key := launch{r.call, r.device, r.stream}
-			if at, ok := first[key]; !ok || r.start < at {
-				first[key] = r.start
+			at := uint32(r.device)<<16 | uint32(r.stream) + 1
+			switch firstStream[r.call] {
+			case 0:
+				firstStream[r.call] = at
+			case at:
+				continue
+			default:
+				key := [2]uint32{uint32(r.call), at}
+				if more[key] {
+					continue
+				}
+				more[key] = true
 			}
+			k := [2]uint16{r.device, r.stream}
+			q := queues[k]
+			if q == nil {
+				q = &queue{}
+				queues[k] = q
+			}
+			q.calls, q.starts = append(q.calls, call.start), append(q.starts, r.start)
 		}
 		for _, n := range perCall {
 			out.MaxPerCall = max(out.MaxPerCall, n)
 		}
-		// Queue depth: one up when a call begins, one down when its first row starts.
-		type change struct {
-			at    int64
-			delta int64
-		}
-		changes := map[[2]uint16][]change{}
-		for key, at := range first {
-			k := [2]uint16{key.device, key.stream}
-			changes[k] = append(changes[k], change{c.calls[key.call].start, 1}, change{at, -1})
-		}
-		for k, list := range changes {
-			slices.SortFunc(list, func(x, y change) int {
-				if x.at != y.at {
-					return cmpInt(x.at, y.at)
-				}
-				return cmpInt(x.delta, y.delta) // a row that starts leaves before another call joins
-			})
-			var q Queue
-			depth, area := int64(0), int64(0)
-			for i, ch := range list {
-				if i > 0 {
-					area += depth * (ch.at - list[i-1].at)
-				}
-				depth += ch.delta
-				q.Max = max(q.Max, depth)
-			}
-			if length := list[len(list)-1].at - list[0].at; length > 0 {
-				q.Average = round(float64(area)/float64(length), 6)
-			}
+		for k, q := range queues {
+			slices.Sort(q.calls)
 			if out.Queue == nil {
 				out.Queue = map[string]Queue{}
 			}
-			out.Queue[a.streamKey(i, c, k[0], k[1])] = q
+			out.Queue[a.streamKey(i, c, k[0], k[1])] = queueOf(q.calls, q.starts)
 		}
 	}
 	out.DCall, out.DRet = delayOf(dCall), delayOf(dRet)
-	out.FirstCall, out.FirstRet = delayOf(firstCall), delayOf(firstRet)
+	if len(firstCall) == len(dCall) {
+		out.FirstCall, out.FirstRet = out.DCall, out.DRet
+	} else {
+		out.FirstCall, out.FirstRet = delayOf(firstCall), delayOf(firstRet)
+	}
 	a.report.Launch = out
 	if out.Unlinked > 0 {
 		a.warn("%d of %d device rows are linked to no call in the trace: launch figures leave them out", out.Unlinked, out.Linked+out.Unlinked)
 	}
+}
+
+// queueOf is how many launches waited: one more when a call begins, one fewer when its
+// first row starts. Both lists are ascending.
+func queueOf(calls, starts []int64) (q Queue) {
+	first := min(calls[0], starts[0])
+	last := max(calls[len(calls)-1], starts[len(starts)-1])
+	depth, area, at := int64(0), int64(0), first
+	for len(starts) > 0 {
+		// A row that starts leaves before another call joins.
+		next, change := starts[0], int64(-1)
+		if len(calls) > 0 && calls[0] < next {
+			next, change = calls[0], 1
+			calls = calls[1:]
+		} else {
+			starts = starts[1:]
+		}
+		area += depth * (next - at)
+		at = next
+		depth += change
+		q.Max = max(q.Max, depth)
+	}
+	for ; len(calls) > 0; calls = calls[1:] { // rows that started before their calls
+		area += depth * (calls[0] - at)
+		at = calls[0]
+		depth++
+		q.Max = max(q.Max, depth)
+	}
+	if last > first {
+		q.Average = round(float64(area)/float64(last-first), 6)
+	}
+	return q
 }
 
 // streamKey names a stream: by itself in a trace of one device, else with device and file.

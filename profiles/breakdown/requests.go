@@ -122,11 +122,7 @@ func (a *analysis) requestsOf(c *contents) *Requests {
 	active := union(flight)
 	out.InFlight = length(active)
 	if a.report.AllDevices != nil {
-		var work []span
-		for i := range c.rows {
-			work = append(work, span{c.rows[i].start, c.rows[i].end})
-		}
-		out.IdleInFlight = ptr(out.InFlight - overlap(active, union(work)))
+		out.IdleInFlight = ptr(out.InFlight - overlap(active, c.work()))
 	}
 	if out.Unlinked+out.Ambiguous > 0 {
 		a.warn("of %d requests %d fit no step and %d fit several: their split is by order or missing", out.Count, out.Unlinked, out.Ambiguous)

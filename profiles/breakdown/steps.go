@@ -234,6 +234,16 @@ func (s *step) work(w span) {
 	s.devEnd = max(s.devEnd, w.to)
 }
 
+// work is when any device of the file worked.
+func (c *contents) work() []span {
+	var out []span
+	for _, i := range c.byStart() {
+		r := &c.rows[i]
+		out = extended(out, span{r.start, r.end})
+	}
+	return out
+}
+
 // byStart is the order of the rows in time over all devices.
 func (c *contents) byStart() []int {
 	order := make([]int, len(c.rows))

@@ -599,6 +599,7 @@ func (w *walker) args(buf []byte, i, start int, ev *Event) (end int) {
 				ev.Bytes, ev.HasBytes = v, true
 			}
 		default:
+			ev.HasCollective = ev.HasCollective || string(key) == "Collective name"
 			var strict bool
 			i, strict = skipValue(buf, i, 2)
 			ev.Strict = ev.Strict && strict

@@ -35,6 +35,8 @@ type Event struct {
 	// Stream and Device are what args say. The Has fields say which were there.
 	Correlation, External, Stream, Device, Bytes                int64
 	HasCorrelation, HasExternal, HasStream, HasDevice, HasBytes bool
+	// HasCollective says that args name a collective.
+	HasCollective bool
 	// HasID says that the event carries an id, as arrows do; Raw has it.
 	HasID bool
 
