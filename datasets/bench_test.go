@@ -24,7 +24,7 @@ func BenchmarkRandom(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if _, err := datasets.Load(src, datasets.Options{Requests: prompts, Tokenizer: tok}); err != nil {
+				if _, err := datasets.Load(b.Context(), src, datasets.Options{Requests: prompts, Tokenizer: tok}); err != nil {
 					b.Fatal(err)
 				}
 			}

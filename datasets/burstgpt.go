@@ -101,7 +101,7 @@ func (s *BurstGPT) load(b *build) error {
 		return fmt.Errorf("%s: the tokenizer has no ids to make prompts of", s.Path)
 	}
 	b.samples = make([]Sample, 0, len(chosen))
-	return inOrder(len(chosen), b.Workers, func(i int) (string, error) {
+	return inOrder(b.ctx, len(chosen), b.Workers, func(i int) (string, error) {
 		return b.Tokenizer.Decode(ramp(ids, i, rows[chosen[i]].input))
 	}, func(i int, text string) (bool, error) {
 		r := rows[chosen[i]]

@@ -201,7 +201,7 @@ func (b *build) wishes(rows []wish, seed uint32, outputLen int, skipTemplate boo
 		want = len(rows)
 	}
 	n := min(want, len(rows))
-	err := inOrder(n, b.Workers, func(i int) (Sample, error) {
+	err := inOrder(b.ctx, n, b.Workers, func(i int) (Sample, error) {
 		s, err := b.wish(rows[i], outputLen, skipTemplate, args)
 		if err != nil {
 			return s, fmt.Errorf("%s: %w", rows[i].place, err)

@@ -28,7 +28,7 @@ func (c *CustomAudio) load(b *build) error {
 	if want <= 0 {
 		want = len(rows)
 	}
-	err = inOrder(min(want, len(rows)), b.Workers, func(i int) (Sample, error) {
+	err = inOrder(b.ctx, min(want, len(rows)), b.Workers, func(i int) (Sample, error) {
 		s, err := c.sample(b, rows[i])
 		if err != nil {
 			return s, fmt.Errorf("%s: %w", rows[i].place, err)

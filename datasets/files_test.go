@@ -68,7 +68,7 @@ func TestCustom(t *testing.T) {
 	}
 	compat := keep
 	compat.Compat = true
-	if _, err := datasets.Load(&datasets.Custom{Path: path, OutputLen: 5}, compat); err == nil || !strings.Contains(err.Error(), "p.jsonl:1: the prompt is a number") {
+	if _, err := datasets.Load(t.Context(), &datasets.Custom{Path: path, OutputLen: 5}, compat); err == nil || !strings.Contains(err.Error(), "p.jsonl:1: the prompt is a number") {
 		t.Errorf("as vLLM: %v", err)
 	}
 
@@ -175,7 +175,7 @@ func TestFilesNameThePlaceOfAFault(t *testing.T) {
 		{"audio file", &datasets.CustomAudio{Path: jsonl(`{"audio": "gone.wav"}`)}, "f.jsonl:1: open gone.wav: no such file"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if _, err := datasets.Load(tc.src, withTokenizer); err == nil || !strings.Contains(err.Error(), tc.want) {
+			if _, err := datasets.Load(t.Context(), tc.src, withTokenizer); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want %q in it", err, tc.want)
 			}
 		})
@@ -247,7 +247,7 @@ func TestCustomImageInline(t *testing.T) {
 		"none.png":            "no such file",
 	} {
 		path := write(t, "f.jsonl", `{"prompt": "a", "image_files": ["`+ref+`"]}`)
-		if _, err := datasets.Load(&datasets.CustomImage{Path: path, Inline: true}, datasets.Options{}); err == nil || !strings.Contains(err.Error(), fault) {
+		if _, err := datasets.Load(t.Context(), &datasets.CustomImage{Path: path, Inline: true}, datasets.Options{}); err == nil || !strings.Contains(err.Error(), fault) {
 			t.Errorf("%s: got %v, want %q in it", ref, err, fault)
 		}
 	}

@@ -279,7 +279,7 @@ func load(t *testing.T, f flags) (*datasets.Set, error) {
 	if err := datasets.CheckBackend(src, f.text("backend", "openai")); err != nil {
 		return nil, err
 	}
-	return datasets.Load(src, f.options(t))
+	return datasets.Load(t.Context(), src, f.options(t))
 }
 
 // promptJSON is a prompt as vLLM's client holds it.
@@ -475,7 +475,7 @@ func TestGoldenRandomMM(t *testing.T) {
 		})
 		o := f.options(t)
 		o.Workers = 1
-		if _, err := datasets.Load(src, o); err != nil {
+		if _, err := datasets.Load(t.Context(), src, o); err != nil {
 			t.Fatal(err)
 		}
 		if !reflect.DeepEqual(got, c.Media) {

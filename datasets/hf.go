@@ -1,16 +1,15 @@
 package datasets
 
 import (
-	"errors"
+	"context"
 	"fmt"
-	"io/fs"
 	"iter"
-	"os"
-	"path/filepath"
+	"path"
 	"slices"
 	"strings"
 	"unicode"
 
+	"servebench/datasets/tokenizer"
 	"servebench/internal/numpy"
 )
 
@@ -45,9 +44,8 @@ type HF struct {
 	TextColumn string `json:"text_column,omitempty" yaml:"text_column,omitempty"`
 	// TokenizerName is the name by which the tokenizer was asked for; speech models are known by it.
 	TokenizerName string `json:"-" yaml:"-"`
-	// Hub brings a set of the Hub onto this machine and says where it is. Without it
-	// only the cache is looked into.
-	Hub func(id string) (folder string, err error) `json:"-" yaml:"-"`
+	// Hub is where sets come from that are not on this machine; nil is the usual one.
+	Hub *tokenizer.Hub `json:"-" yaml:"-"`
 }
 
 // set finds the known set that the configuration names.
@@ -83,12 +81,12 @@ func (h *HF) load(b *build) error {
 	if err != nil {
 		return err
 	}
-	root, err := h.root()
+	from, err := h.store(b)
 	if err != nil {
 		return err
 	}
 	if s.load != nil {
-		return s.load(h, b, root)
+		return s.load(h, b, from)
 	}
 	split := h.Split
 	if split == "" {
@@ -98,13 +96,22 @@ func (h *HF) load(b *build) error {
 	if s.noSubset {
 		subset = ""
 	}
-	files, err := splitFiles(root, subset, s.subset, split)
+	names, err := from.list()
 	if err != nil {
 		return err
 	}
+	files := names
+	if _, ok := from.(single); !ok {
+		files, err = splitFiles(names, subset, s.subset, split)
+	} else if readers[extension(h.Path)] == nil {
+		err = fmt.Errorf("cannot read %q files: have %s", extension(h.Path), strings.Join(sortedKeys(readers), ", "))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", from, err)
+	}
 	skipped := 0
-	job := hfJob{HF: h, hfSet: s, b: b, root: root}
-	err = inBatches(h.rows(b, files), 8*b.Workers, b.Workers, func(r row) (hfSample, error) {
+	job := hfJob{HF: h, hfSet: s, b: b, store: from}
+	err = inBatches(b.ctx, h.rows(b, from, files), min(8*b.Workers, b.Requests), b.Workers, func(r row) (hfSample, error) {
 		out, err := s.make(job, r)
 		if err != nil {
 			return out, fmt.Errorf("%s: %w", r.place, err)
@@ -126,56 +133,12 @@ func (h *HF) load(b *build) error {
 		return err
 	}
 	if skipped > 0 {
-		b.note("%s: %d rows were left out by their lengths", root, skipped)
+		b.note("%s: %d rows were left out by their lengths", from, skipped)
 	}
 	if err := b.oversample(b.Seed, b.Requests); err != nil {
-		return fmt.Errorf("%s: %w", root, err)
+		return fmt.Errorf("%s: %w", from, err)
 	}
 	return nil
-}
-
-// root is where the files of the set are.
-func (h *HF) root() (string, error) {
-	if _, err := os.Stat(h.Path); err == nil {
-		return h.Path, nil
-	} else if !errors.Is(err, fs.ErrNotExist) || strings.Count(h.Path, "/") != 1 || filepath.IsAbs(h.Path) {
-		return "", err
-	}
-	if folder, ok := cachedSet(h.Path); ok {
-		return folder, nil
-	}
-	if h.Hub == nil {
-		return "", fmt.Errorf("dataset %s is neither a folder nor in the Hugging Face cache: download it, or give the folder of a copy and the name of the set", h.Path)
-	}
-	return h.Hub(h.Path)
-}
-
-// cachedSet is the folder of a set in the cache of the Hugging Face libraries.
-func cachedSet(id string) (string, bool) {
-	cache := os.Getenv("HF_HUB_CACHE")
-	if cache == "" {
-		home := os.Getenv("HF_HOME")
-		if home == "" {
-			base := os.Getenv("XDG_CACHE_HOME")
-			if base == "" {
-				user, err := os.UserHomeDir()
-				if err != nil {
-					return "", false
-				}
-				base = filepath.Join(user, ".cache")
-			}
-			home = filepath.Join(base, "huggingface")
-		}
-		cache = filepath.Join(home, "hub")
-	}
-	folder := filepath.Join(cache, "datasets--"+strings.ReplaceAll(id, "/", "--"))
-	commit, err := os.ReadFile(filepath.Join(folder, "refs", "main"))
-	if err != nil {
-		return "", false
-	}
-	snapshot := filepath.Join(folder, "snapshots", strings.TrimSpace(string(commit)))
-	info, err := os.Stat(snapshot)
-	return snapshot, err == nil && info.IsDir()
 }
 
 // splitWords are the words by which the datasets library knows a split in a file's path.
@@ -196,69 +159,36 @@ func splitOf(path string) string {
 	return ""
 }
 
-// splitFiles finds the data files of a split. Files whose paths name no split are the
-// training split.
-func splitFiles(root, subset, usualSubset, split string) ([]string, error) {
-	info, err := os.Stat(root)
-	if err != nil {
-		return nil, err
-	}
-	if !info.IsDir() {
-		if readers[extension(root)] == nil {
-			return nil, fmt.Errorf("%s: cannot read %q files: have %s", root, extension(root), strings.Join(sortedKeys(readers), ", "))
-		}
-		return []string{root}, nil
-	}
-	var paths []string
-	// Walk does not follow the links of a cache, which point at files, so it finds all.
-	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case path != root && strings.HasPrefix(entry.Name(), "."):
-			if entry.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		case !entry.IsDir() && readers[extension(path)] != nil:
-			rel, err := filepath.Rel(root, path)
-			if err != nil {
-				return err
-			}
-			paths = append(paths, filepath.ToSlash(rel))
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
+// splitFiles finds the data files of a split among the names of files. Files whose paths
+// name no split are the training split.
+func splitFiles(names []string, subset, usualSubset, split string) ([]string, error) {
+	paths := slices.DeleteFunc(slices.Clone(names), func(p string) bool { return readers[extension(p)] == nil })
 	if len(paths) == 0 {
-		return nil, fmt.Errorf("%s: no data files: have readers for %s", root, strings.Join(sortedKeys(readers), ", "))
+		return nil, fmt.Errorf("no data files among %s: have readers for %s", few(names), strings.Join(sortedKeys(readers), ", "))
 	}
 	if subset == "" {
 		subset = usualSubset
 	}
 	if subset != "" {
 		in := slices.DeleteFunc(slices.Clone(paths), func(p string) bool {
-			return !slices.Contains(strings.Split(filepath.Dir(p), "/"), subset) && !strings.HasPrefix(filepath.Base(p), subset+".") && !strings.HasPrefix(filepath.Base(p), subset+"-")
+			folder, file := path.Split(p)
+			return !slices.Contains(strings.Split(folder, "/"), subset) && !strings.HasPrefix(file, subset+".") && !strings.HasPrefix(file, subset+"-")
 		})
 		switch {
 		case len(in) > 0:
 			paths = in
 		case subset != usualSubset:
-			return nil, fmt.Errorf("%s: no subset %q: the files are %s", root, subset, few(paths))
+			return nil, fmt.Errorf("no subset %q: the files are %s", subset, few(paths))
 		}
 	}
 	splits := map[string][]string{}
 	for _, p := range paths {
 		if s := splitOf(p); s != "" {
-			splits[s] = append(splits[s], filepath.Join(root, filepath.FromSlash(p)))
+			splits[s] = append(splits[s], p)
 		}
 	}
 	if len(splits) == 0 {
-		for _, p := range paths {
-			splits["train"] = append(splits["train"], filepath.Join(root, filepath.FromSlash(p)))
-		}
+		splits["train"] = paths
 	}
 	want := split
 	if s, ok := splitWords[split]; ok {
@@ -272,7 +202,7 @@ func splitFiles(root, subset, usualSubset, split string) ([]string, error) {
 	}
 	files := splits[want]
 	if len(files) == 0 {
-		return nil, fmt.Errorf("%s: no split %q: have %s", root, split, strings.Join(sortedKeys(splits), ", "))
+		return nil, fmt.Errorf("no split %q: have %s", split, strings.Join(sortedKeys(splits), ", "))
 	}
 	slices.Sort(files)
 	return files, nil
@@ -287,12 +217,12 @@ func few(paths []string) string {
 
 // rows are the rows of files, in the order in which the datasets library of Python gives
 // them after shuffle(seed).
-func (h *HF) rows(b *build, files []string) iter.Seq2[row, error] {
+func (h *HF) rows(b *build, from store, files []string) iter.Seq2[row, error] {
 	if b.KeepOrder {
-		return rowsOf(files)
+		return rowsOf(from, files)
 	}
 	if h.NoStream {
-		return shuffledRows(rowsOf(files), uint64(b.Seed))
+		return shuffledRows(rowsOf(from, files), uint64(b.Seed))
 	}
 	if len(files) > 1 {
 		order := numpy.NewGenerator(uint64(b.Seed)).Permutation(len(files))
@@ -302,7 +232,7 @@ func (h *HF) rows(b *build, files []string) iter.Seq2[row, error] {
 		}
 		files = mixed
 	}
-	return streamShuffled(rowsOf(files), uint64(b.Seed))
+	return streamShuffled(rowsOf(from, files), uint64(b.Seed))
 }
 
 // shuffledRows reads everything first.
@@ -360,12 +290,12 @@ func streamShuffled(seq iter.Seq2[row, error], seed uint64) iter.Seq2[row, error
 
 // inBatches runs work on several goroutines for some rows at a time, and hands the results
 // to take in order, which stops it by returning false or an error.
-func inBatches[T any](rows iter.Seq2[row, error], size, workers int, work func(row) (T, error), take func(i int, v T) (bool, error)) error {
+func inBatches[T any](ctx context.Context, rows iter.Seq2[row, error], size, workers int, work func(row) (T, error), take func(i int, v T) (bool, error)) error {
 	at := 0
 	batch := make([]row, 0, size)
 	flush := func() (bool, error) {
 		more := true
-		err := inOrder(len(batch), workers, func(i int) (T, error) { return work(batch[i]) }, func(i int, v T) (bool, error) {
+		err := inOrder(ctx, len(batch), workers, func(i int) (T, error) { return work(batch[i]) }, func(i int, v T) (bool, error) {
 			var err error
 			more, err = take(at+i, v)
 			return more, err

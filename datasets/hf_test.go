@@ -3,16 +3,20 @@ package datasets_test
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"image/jpeg"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"servebench/datasets"
 )
@@ -108,23 +112,28 @@ func TestHFBlazedit(t *testing.T) {
 	}
 	// Ids are row numbers, and rows were passed over: the copies collide.
 	o.NoOversample, o.Requests = false, 3
-	if _, err := datasets.Load(h, o); err == nil || !strings.Contains(err.Error(), "two samples have the id 2") {
+	if _, err := datasets.Load(t.Context(), h, o); err == nil || !strings.Contains(err.Error(), "two samples have the id 2") {
 		t.Errorf("oversampled: %v", err)
 	}
-	if _, err := datasets.Load(hf(root, "vdaita/edit_5k_char"), o); err == nil || !strings.Contains(err.Error(), "and none vdaita/edit_5k_char") {
+	if _, err := datasets.Load(t.Context(), hf(root, "vdaita/edit_5k_char"), o); err == nil || !strings.Contains(err.Error(), "and none vdaita/edit_5k_char") {
 		t.Errorf("by name: %v", err)
 	}
 }
 
 func TestHFVideo(t *testing.T) {
 	root := folder(t, map[string]string{"validation.json": `[{"question": "Q?", "choices": {"A": "x", "B": "y", "C": null},
-		"video": "https://huggingface.co/datasets/yale-nlp/MMVU/resolve/main/videos/1.mp4"}]`})
-	s := mustLoad(t, hf(root, "yale-nlp/MMVU"), inOrder).At(0)
+		"video": "https://huggingface.co/datasets/yale-nlp/MMVU/resolve/main/videos/1.mp4"},
+		{"question": "", "choices": {}, "video": "https://huggingface.co/datasets/yale-nlp/MMVU/resolve/main/videos/2.mp4"}]`, "videos/1.mp4": ""})
+	set := mustLoad(t, hf(root, "yale-nlp/MMVU"), inOrder)
+	s := set.At(0)
 	if s.Prompt.Text != "Q? A.x B.y C.None" {
 		t.Errorf("prompt %q", s.Prompt.Text)
 	}
 	if want := `{"type": "video_url", "video_url": {"url": "file://` + root + `/videos/1.mp4"}}`; string(s.Media[0].JSON) != want {
 		t.Errorf("video %s, want %s", s.Media[0].JSON, want)
+	}
+	if m := string(set.At(1).Media[0].JSON); !strings.Contains(m, `"https://huggingface.co/datasets/yale-nlp/MMVU/resolve/main/videos/2.mp4"`) {
+		t.Errorf("a video that is not here is %s", m)
 	}
 }
 
@@ -229,7 +238,7 @@ func TestHFCalls(t *testing.T) {
 		t.Errorf("%d and %d tokens, id %s; want %d and 512", s.InputTokens, s.OutputTokens, s.ID, want)
 	}
 	h.Categories = nil
-	if _, err := datasets.Load(h, inOrder); err == nil || !strings.Contains(err.Error(), `no category "live_simple"`) {
+	if _, err := datasets.Load(t.Context(), h, inOrder); err == nil || !strings.Contains(err.Error(), `no category "live_simple"`) {
 		t.Errorf("default categories: %v", err)
 	}
 }
@@ -261,7 +270,7 @@ func TestHFFiles(t *testing.T) {
 
 		{"no split", map[string]string{"train.jsonl": line("a")}, "", "", nil, `no split "test": have train`},
 		{"no subset", map[string]string{"test.jsonl": line("a")}, "other", "", nil, `no subset "other": the files are test.jsonl`},
-		{"no files", map[string]string{"README.md": "x"}, "", "", nil, "no data files: have readers for .csv"},
+		{"no files", map[string]string{"README.md": "x"}, "", "", nil, "no data files among README.md: have readers for .csv"},
 		{"no column", map[string]string{"test.jsonl": `{"a": 1}`}, "", "", nil, `test.jsonl: row 1: no "question": have a`},
 		{"broken", map[string]string{"test.jsonl": line("a") + "\n{"}, "", "", nil, "test.jsonl: row 2: unexpected EOF"},
 		{"broken list", map[string]string{"test.json": "[" + line("a")}, "", "", nil, "test.json: "},
@@ -276,7 +285,7 @@ func TestHFFiles(t *testing.T) {
 			h.Subset, h.Split = tc.subset, tc.split
 			o := inOrder
 			o.SkipTemplate = true
-			set, err := datasets.Load(h, o)
+			set, err := datasets.Load(t.Context(), h, o)
 			if tc.fault != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.fault) {
 					t.Errorf("got %v, want %q in it", err, tc.fault)
@@ -293,34 +302,72 @@ func TestHFFiles(t *testing.T) {
 	}
 }
 
-func TestHFFromTheCacheAndTheHub(t *testing.T) {
+func TestHFFromTheCache(t *testing.T) {
 	cache := folder(t, map[string]string{
-		"hub/datasets--openai--gsm8k/refs/main":                      "abc\n",
-		"hub/datasets--openai--gsm8k/snapshots/abc/main/test.jsonl":  `{"question": "cached"}`,
-		"hub/datasets--openai--gsm8k/snapshots/old/main/test.jsonl":  `{"question": "old"}`,
-		"elsewhere/philschmid/test.jsonl":                            `{"turns": ["from the Hub"]}`,
-		"elsewhere/philschmid/train.jsonl":                           `{"turns": ["from the Hub"]}`,
-		"hub/datasets--openai--openai_humaneval/snapshots/x/test.md": "",
+		"hub/datasets--openai--gsm8k/refs/main":                     "abc",
+		"hub/datasets--openai--gsm8k/snapshots/abc/main/test.jsonl": `{"question": "cached"}`,
+		"hub/datasets--openai--gsm8k/snapshots/old/main/test.jsonl": `{"question": "old"}`,
 	})
 	t.Setenv("HF_HUB_CACHE", "")
 	t.Setenv("HF_HOME", cache)
+	t.Setenv("HF_HUB_OFFLINE", "1")
 	o := inOrder
 	o.SkipTemplate = true
 	if got := texts(mustLoad(t, hf("openai/gsm8k", ""), o)); !slices.Equal(got, []string{"cached"}) {
 		t.Errorf("got %q", got)
 	}
-	if _, err := datasets.Load(hf("openai/openai_humaneval", ""), o); err == nil || !strings.Contains(err.Error(), "neither a folder nor in the Hugging Face cache") {
+	if _, err := datasets.Load(t.Context(), hf("openai/openai_humaneval", ""), o); err == nil || !strings.Contains(err.Error(), "openai/openai_humaneval is not in the cache") {
 		t.Errorf("got %v", err)
 	}
-	h := hf("philschmid/mt-bench", "")
-	h.Hub = func(id string) (string, error) {
-		if id != "philschmid/mt-bench" {
-			return "", errors.New("asked for " + id)
-		}
-		return filepath.Join(cache, "elsewhere", "philschmid"), nil
+}
+
+// Only the files that are needed are fetched: not the other split, and not the second part
+// of this one, since the first has enough rows.
+func TestHFFromTheHub(t *testing.T) {
+	files := map[string]string{
+		"README.md": "x", "data/train-0.jsonl": "{}",
+		"data/test-0.jsonl": `{"question": "one"}` + "\n" + `{"question": "two"}`, "data/test-1.jsonl": `{"question": "three"}`,
 	}
-	if got := texts(mustLoad(t, h, o)); !slices.Equal(got, []string{"from the Hub"}) {
+	var fetched []string
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/api/datasets/openai/gsm8k/revision/main" {
+			var siblings []map[string]string
+			for name := range files {
+				siblings = append(siblings, map[string]string{"rfilename": name})
+			}
+			_ = json.NewEncoder(w).Encode(map[string]any{"siblings": siblings})
+			return
+		}
+		name, ok := strings.CutPrefix(r.URL.Path, "/datasets/openai/gsm8k/resolve/main/")
+		content, exists := files[name]
+		if !ok || !exists {
+			w.Header().Set("X-Error-Code", "EntryNotFound")
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("X-Repo-Commit", strings.Repeat("a", 40))
+		w.Header().Set("ETag", `"`+strings.ReplaceAll(name, "/", "-")+`"`)
+		if r.Method == http.MethodGet {
+			fetched = append(fetched, name)
+		}
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(content))
+	}))
+	defer web.Close()
+	t.Setenv("HF_HUB_OFFLINE", "")
+	t.Setenv("HF_ENDPOINT", web.URL)
+	t.Setenv("HF_HUB_CACHE", t.TempDir())
+	o := inOrder
+	o.SkipTemplate, o.Requests = true, 2
+	if got := texts(mustLoad(t, hf("openai/gsm8k", ""), o)); !slices.Equal(got, []string{"one", "two"}) {
 		t.Errorf("got %q", got)
+	}
+	if !slices.Equal(fetched, []string{"data/test-0.jsonl"}) {
+		t.Errorf("fetched %q", fetched)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := datasets.Load(ctx, hf("openai/gsm8k", ""), o); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
 	}
 }
 
@@ -360,9 +407,17 @@ func TestHFStreamShuffle(t *testing.T) {
 }
 
 func TestHFTextColumn(t *testing.T) {
-	h := hf(folder(t, map[string]string{"anything.csv": "id,ask\n1,hello\n"}), "")
+	root := folder(t, map[string]string{"anything.csv": "id,ask\n1,hello\n"})
+	for _, path := range []string{root, filepath.Join(root, "anything.csv")} {
+		h := hf(path, "")
+		h.TextColumn = "ask"
+		if s := mustLoad(t, h, inOrder).At(0); s.Prompt.Text != "<user:hello>" || s.OutputTokens != 256 {
+			t.Errorf("%s: %+v", path, s)
+		}
+	}
+	h := hf(write(t, "x.txt", "hello"), "")
 	h.TextColumn = "ask"
-	if s := mustLoad(t, h, inOrder).At(0); s.Prompt.Text != "<user:hello>" || s.OutputTokens != 256 {
-		t.Errorf("%+v", s)
+	if _, err := datasets.Load(t.Context(), h, inOrder); err == nil || !strings.Contains(err.Error(), `x.txt: cannot read ".txt" files: have .csv`) {
+		t.Errorf("text: %v", err)
 	}
 }

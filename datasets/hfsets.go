@@ -10,9 +10,9 @@ import (
 	_ "image/gif" // for image.Decode
 	"image/jpeg"
 	_ "image/png" // for image.Decode
+	"io/fs"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -33,15 +33,15 @@ type hfSet struct {
 	// noSubset ignores what subset is asked for.
 	noSubset bool
 	make     func(hfJob, row) (hfSample, error)
-	load     func(h *HF, b *build, root string) error // instead of make
+	load     func(h *HF, b *build, from store) error // instead of make
 }
 
 // An hfJob is one set being loaded.
 type hfJob struct {
 	*HF
 	hfSet
-	b    *build
-	root string
+	b     *build
+	store store
 }
 
 type hfSample struct {
@@ -358,7 +358,12 @@ func mmvu(j hfJob, r row) (hfSample, error) {
 		return hfSample{}, err
 	}
 	if rest, ok := strings.CutPrefix(video, "https://huggingface.co/datasets/"+j.id+"/resolve/main"); ok {
-		video = j.root + rest
+		switch path, err := j.store.file(strings.TrimPrefix(rest, "/")); {
+		case err == nil:
+			video = path
+		case !errors.Is(err, fs.ErrNotExist): // then the server may fetch it
+			return hfSample{}, err
+		}
 	}
 	out, err := j.sample(question+" "+strings.Join(words, " "), j.length())
 	out.Media = []Media{videoURL(video)}
@@ -425,20 +430,13 @@ func pathOf(f fields) (string, bool) {
 	return path, ok && path != ""
 }
 
-// local is where a file that a row names is: beside the rows, if it is there.
+// local is where a file that a row names is: with the rows, if the set has it, else where
+// it says.
 func (j hfJob) local(path string) string {
-	if filepath.IsAbs(path) {
-		return path
-	}
-	if beside := filepath.Join(j.root, path); exists(beside) {
-		return beside
+	if at, err := j.store.file(path); err == nil {
+		return at
 	}
 	return path
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
 
 // asr sends speech, with the control tokens that some models want as prompt.
@@ -503,7 +501,7 @@ func (j hfJob) clip(r row) (clip, error) {
 
 // loadCalls makes chats with tools of the function-calling leaderboard, which has a file
 // for each category.
-func loadCalls(h *HF, b *build, root string) error {
+func loadCalls(h *HF, b *build, from store) error {
 	categories := h.Categories
 	if len(categories) == 0 {
 		categories = []string{"simple", "live_simple", "multiple"}
@@ -511,9 +509,12 @@ func loadCalls(h *HF, b *build, root string) error {
 	var files [][]row
 	most := 0
 	for _, c := range categories {
-		path := filepath.Join(root, "BFCL_v3_"+c+".json")
-		if !exists(path) {
-			return fmt.Errorf("no category %q: %s is not there", c, path)
+		path, err := from.file("BFCL_v3_" + c + ".json")
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: no category %q: %w", from, c, err)
+		}
+		if err != nil {
+			return err
 		}
 		rows, err := readLines(path, 0)
 		if err != nil {
@@ -535,7 +536,7 @@ func loadCalls(h *HF, b *build, root string) error {
 		numpy.NewPython(uint64(b.Seed)).Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
 	}
 	output := hfJob{HF: h, hfSet: hfSet{output: 512}}.length()
-	err := inOrder(len(rows), b.Workers, func(i int) (hfSample, error) {
+	err := inOrder(b.ctx, len(rows), b.Workers, func(i int) (hfSample, error) {
 		out, err := call(b, rows[i], output)
 		if err != nil {
 			return out, fmt.Errorf("%s: %w", rows[i].place, err)

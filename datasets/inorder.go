@@ -1,12 +1,15 @@
 package datasets
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
 // inOrder runs work for 0 .. n-1 on several goroutines and hands the results to take one
-// at a time and in order, which stops it by returning false or an error. Work runs only a
-// little ahead of take, so that not all results have to be kept. All goroutines have
-// ended when it returns.
-func inOrder[T any](n, workers int, work func(i int) (T, error), take func(i int, v T) (bool, error)) error {
+// at a time and in order, which stops it by returning false or an error; so does ctx. Work
+// runs only a little ahead of take, so that not all results have to be kept. All
+// goroutines have ended when it returns.
+func inOrder[T any](ctx context.Context, n, workers int, work func(i int) (T, error), take func(i int, v T) (bool, error)) error {
 	type result struct {
 		value T
 		err   error
@@ -34,6 +37,9 @@ func inOrder[T any](n, workers int, work func(i int) (T, error), take func(i int
 		// A slot is free once its result has been taken, so nothing here can block.
 		for ; next < n && next < i+window; next++ {
 			jobs <- next
+		}
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 		r := <-slots[i%window]
 		if r.err != nil {

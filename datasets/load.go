@@ -1,6 +1,7 @@
 package datasets
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"slices"
@@ -68,14 +69,17 @@ type Set struct {
 	Notes []string
 }
 
+var _ Dataset = (*Set)(nil)
+
 // Len is the number of samples.
 func (s *Set) Len() int { return s.n }
 
 // At is sample i.
 func (s *Set) At(i int) Sample { return s.at(i) }
 
-// Load makes the samples of a source.
-func Load(src Source, o Options) (*Set, error) {
+// Load makes the samples of a source. Only a source that fetches files, or a tokenizer
+// that asks a server, takes long enough for ctx to matter.
+func Load(ctx context.Context, src Source, o Options) (*Set, error) {
 	if o.Tokenizer == nil && src.needs().tokenizer {
 		return nil, fmt.Errorf("dataset %s needs a tokenizer: give one, or use random with token ids", nameOf(src))
 	}
@@ -86,6 +90,7 @@ func Load(src Source, o Options) (*Set, error) {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
 	b := &build{
+		ctx:     ctx,
 		Options: o,
 		legacy:  numpy.NewLegacy(o.Seed),
 		python:  numpy.NewPython(uint64(o.Seed)),
@@ -128,6 +133,7 @@ func (s *Set) limit(tokens int) error {
 
 // A build is a dataset in the making.
 type build struct {
+	ctx context.Context
 	Options
 	samples    []Sample
 	lazyLen    int

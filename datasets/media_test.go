@@ -236,7 +236,7 @@ func TestRandomMMPlan(t *testing.T) {
 
 func TestParquetShapes(t *testing.T) {
 	var rows []row
-	for r, err := range rowsOf([]string{"testdata/shapes.parquet"}) {
+	for r, err := range rowsOf(single("testdata/shapes.parquet"), []string{"testdata/shapes.parquet"}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -265,7 +265,7 @@ func TestParquetShapes(t *testing.T) {
 func TestInOrder(t *testing.T) {
 	for _, workers := range []int{1, 3, 50} {
 		var got []int
-		err := inOrder(100, workers, func(i int) (int, error) { return i * i, nil }, func(i, v int) (bool, error) {
+		err := inOrder(t.Context(), 100, workers, func(i int) (int, error) { return i * i, nil }, func(i, v int) (bool, error) {
 			if v != i*i {
 				t.Errorf("result %d is %d", i, v)
 			}
@@ -275,7 +275,7 @@ func TestInOrder(t *testing.T) {
 		if err != nil || len(got) != 71 || !slices.IsSorted(got) {
 			t.Errorf("%d workers: %v, %v", workers, got, err)
 		}
-		err = inOrder(100, workers, func(i int) (int, error) {
+		err = inOrder(t.Context(), 100, workers, func(i int) (int, error) {
 			if i >= 20 {
 				return 0, fmt.Errorf("fault %d", i)
 			}
@@ -285,7 +285,7 @@ func TestInOrder(t *testing.T) {
 			t.Errorf("%d workers: %v, want the first fault", workers, err)
 		}
 	}
-	if err := inOrder(0, 4, func(int) (int, error) { return 0, nil }, func(int, int) (bool, error) { return true, nil }); err != nil {
+	if err := inOrder(t.Context(), 0, 4, func(int) (int, error) { return 0, nil }, func(int, int) (bool, error) { return true, nil }); err != nil {
 		t.Errorf("nothing to do: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package datasets
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -279,6 +280,7 @@ func intList(ids []int) string {
 
 // A writer makes the prompts of the random sources.
 type writer struct {
+	ctx     context.Context
 	tok     Tokenizer
 	rng     *numpy.Generator
 	ids     []int // what prompts are made of
@@ -288,7 +290,7 @@ type writer struct {
 }
 
 func newWriter(b *build, rng *numpy.Generator, special []int) (*writer, error) {
-	w := &writer{tok: b.Tokenizer, rng: rng, ids: ordinary(b.Tokenizer, special), vocab: b.Tokenizer.VocabSize(), workers: b.Workers}
+	w := &writer{ctx: b.ctx, tok: b.Tokenizer, rng: rng, ids: ordinary(b.Tokenizer, special), vocab: b.Tokenizer.VocabSize(), workers: b.Workers}
 	if len(w.ids) == 0 {
 		return nil, errors.New("the tokenizer has no ids that are not special")
 	}
@@ -338,7 +340,7 @@ func (w *writer) prefix(b *build, n int) ([]int, error) {
 // order, so the prompts are the same on any number of processors. shift is added to the position
 // of a prompt in its ramp.
 func (w *writer) prompts(prefix []int, prefixLen int, d draft, shift int, take func(i int, f *fit) error) error {
-	return inOrder(len(d.inputs), w.workers, func(i int) (*fit, error) {
+	return inOrder(w.ctx, len(d.inputs), w.workers, func(i int) (*fit, error) {
 		f := &fit{
 			ids:    append(prefix[:len(prefix):len(prefix)], ramp(w.ids, d.offsets[i]+i+shift, d.inputs[i])...),
 			target: prefixLen + d.inputs[i],

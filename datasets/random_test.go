@@ -1,6 +1,7 @@
 package datasets_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -54,7 +55,7 @@ func (broken) Decode([]int) (string, error) { return "", errors.New("the server 
 
 func mustLoad(t *testing.T, src datasets.Source, o datasets.Options) *datasets.Set {
 	t.Helper()
-	set, err := datasets.Load(src, o)
+	set, err := datasets.Load(t.Context(), src, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +98,7 @@ func TestRandomLengths(t *testing.T) {
 			TokenIDs:    rapid.Bool().Draw(t, "ids"),
 		}
 		o := datasets.Options{Requests: rapid.IntRange(1, 20).Draw(t, "requests"), Seed: rapid.Uint32().Draw(t, "seed"), Tokenizer: bytesTokenizer{}}
-		set, err := datasets.Load(r, o)
+		set, err := datasets.Load(context.Background(), r, o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -260,7 +261,7 @@ func TestRandomRefuses(t *testing.T) {
 		{"prefixes", &datasets.PrefixRepetition{PrefixLen: 2}, ok, "and there is a prefix"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if _, err := datasets.Load(tc.src, tc.o); err == nil || !strings.Contains(err.Error(), tc.want) {
+			if _, err := datasets.Load(t.Context(), tc.src, tc.o); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want %q in it", err, tc.want)
 			}
 		})
@@ -381,7 +382,16 @@ func TestMaxModelLen(t *testing.T) {
 	if n := len(some.Notes); n != 2 || !strings.Contains(some.Notes[1], "of 40 samples were left out: they are longer than the 25 tokens") {
 		t.Errorf("notes %q", some.Notes)
 	}
-	if _, err := datasets.Load(src, datasets.Options{Requests: 40, MaxModelLen: 3}); err == nil || !strings.Contains(err.Error(), "each of 40 samples is longer") {
+	if _, err := datasets.Load(t.Context(), src, datasets.Options{Requests: 40, MaxModelLen: 3}); err == nil || !strings.Contains(err.Error(), "each of 40 samples is longer") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLoadEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := datasets.Load(ctx, &datasets.Random{InputLen: 9}, datasets.Options{Requests: 5, Tokenizer: bytesTokenizer{}})
+	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }

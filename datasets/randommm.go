@@ -259,7 +259,7 @@ func (r *RandomMM) load(b *build) error {
 		return fmt.Errorf("random-mm: %w", err)
 	}
 	b.mismatch(total)
-	err = inOrder(len(jobs), b.Workers, func(k int) (Media, error) {
+	err = inOrder(b.ctx, len(jobs), b.Workers, func(k int) (Media, error) {
 		rgb := make([]byte, sizes[k].bytes())
 		rng := starts[k]
 		rng.Bytes(rgb)

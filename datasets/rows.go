@@ -39,9 +39,14 @@ func extension(path string) string {
 }
 
 // rowsOf gives the rows of files one after another. A fault ends it.
-func rowsOf(files []string) iter.Seq2[row, error] {
+func rowsOf(from store, files []string) iter.Seq2[row, error] {
 	return func(yield func(row, error) bool) {
-		for _, path := range files {
+		for _, name := range files {
+			path, err := from.file(name)
+			if err != nil {
+				yield(row{}, err)
+				return
+			}
 			if !readers[extension(path)](path, yield) {
 				return
 			}

@@ -93,7 +93,7 @@ func (s *ShareGPT) load(b *build) error {
 	}
 	shuffled(b, b.Seed, rows)
 	type lengths struct{ prompt, answer int }
-	err = inOrder(len(rows), b.Workers, func(i int) (l lengths, err error) {
+	err = inOrder(b.ctx, len(rows), b.Workers, func(i int) (l lengths, err error) {
 		if l.prompt, err = b.count(rows[i].prompt); err == nil {
 			l.answer, err = b.count(rows[i].answer)
 		}
