@@ -72,6 +72,7 @@ type Writer struct {
 	largest  int           // what a record may come to
 	limit    int           // how much may be pending
 	segment  int           // how much makes a segment
+	patient  bool          // segments are made when they are full
 	interval time.Duration // between two syncs
 
 	mu       sync.Mutex
@@ -89,7 +90,9 @@ type Writer struct {
 
 // Create makes the folder of a run and writes its manifest. A folder that holds a run already is
 // refused: results are never overwritten.
-func Create(dir string, m Manifest) (*Writer, error) {
+func Create(dir string, m Manifest) (*Writer, error) { return createWith(dir, m, writerOptions{}) }
+
+func createWith(dir string, m Manifest, o writerOptions) (*Writer, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, fmt.Errorf("run folder: %w", err)
 	}
@@ -105,7 +108,7 @@ func Create(dir string, m Manifest) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("run folder: %w", err)
 	}
-	w, err := newWriter(dir, f, m)
+	w, err := newWriterWith(dir, f, m, o)
 	if err != nil {
 		f.Close()
 		os.Remove(path)
@@ -123,6 +126,8 @@ type writerOptions struct {
 	limit, segment int
 	interval       time.Duration
 	level          zstd.EncoderLevel
+	// unhurried makes segments when they are full, and only then: a second that has passed makes none.
+	unhurried bool
 }
 
 func newWriterWith(dir string, f file, m Manifest, o writerOptions) (*Writer, error) {
@@ -140,7 +145,7 @@ func newWriterWith(dir string, f file, m Manifest, o writerOptions) (*Writer, er
 	w := &Writer{
 		dir: dir, file: f, zstd: enc, sum: sha256.New(), manifest: m,
 		finished: make(chan struct{}), wake: make(chan struct{}, 1), stop: make(chan struct{}), largest: maxSegment / 2,
-		limit: cmp.Or(o.limit, pendingLimit), segment: cmp.Or(o.segment, segmentSize), interval: cmp.Or(o.interval, SyncInterval),
+		limit: cmp.Or(o.limit, pendingLimit), segment: cmp.Or(o.segment, segmentSize), patient: o.unhurried, interval: cmp.Or(o.interval, SyncInterval),
 	}
 	w.room = sync.NewCond(&w.mu)
 	go w.writeSegments()
@@ -312,6 +317,10 @@ func (w *Writer) writeSegments() {
 			sync, last = true, true
 		}
 		w.mu.Lock()
+		if w.patient && !last && len(w.pending) < w.segment {
+			w.mu.Unlock()
+			continue
+		}
 		batch, w.pending = w.pending, batch[:0]
 		failed := w.err != nil
 		w.room.Broadcast()
