@@ -142,7 +142,8 @@ func (o *benchOptions) scenario() (*scenario.Scenario, error) {
 		s.Load.Rate = &rate
 	}
 	if o.Burstiness != 1 && o.FaultAt(inRun) == nil {
-		s.Load.Burstiness = &o.Burstiness
+		shape := scenario.Rate(o.Burstiness)
+		s.Load.Burstiness = &shape
 	}
 	if len(o.LoraModules) > 0 {
 		s.Lora = &scenario.Lora{Modules: o.LoraModules, Assignment: o.LoraAssignment}

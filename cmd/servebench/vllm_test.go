@@ -11,8 +11,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
+	"servebench/loadgen"
 	"servebench/loadgen/scenario"
 	"servebench/profiles/breakdown"
 	"servebench/profiles/trace"
@@ -196,23 +199,19 @@ func TestVLLMBenchServe(t *testing.T) {
 	}
 }
 
-// A readyWatcher waits until the load begins.
+// A readyWatcher tells when the first request was answered.
 type readyWatcher struct {
-	progress
 	ready chan struct{}
-	once  bool
+	once  sync.Once
 }
 
-func (w *readyWatcher) Phase(string) {}
-func (w *readyWatcher) Note(string)  {}
-func (w *readyWatcher) Warn(string)  {}
-func (w *readyWatcher) Loaded()      {}
-func (w *readyWatcher) Record(rec *results.Record) {
-	if !w.once {
-		w.once = true
-		close(w.ready)
-	}
-}
+func (w *readyWatcher) Phase(string)                              {}
+func (w *readyWatcher) Waiting(time.Duration, string)             {}
+func (w *readyWatcher) Note(string)                               {}
+func (w *readyWatcher) Warn(string)                               {}
+func (w *readyWatcher) Loading(*loadgen.Live, int, time.Duration) {}
+func (w *readyWatcher) Loaded()                                   {}
+func (w *readyWatcher) Record(*results.Record)                    { w.once.Do(func() { close(w.ready) }) }
 
 // stepsOf are the steps in a run's traces that computed tokens, and the requests' chunks.
 func stepsOf(t *testing.T, dir string) (steps []breakdown.Step, base int64) {

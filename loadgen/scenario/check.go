@@ -159,7 +159,7 @@ func (l *Load) check(f *faults, at string) {
 		f.add(at+".rate", "%g is not above zero", float64(*l.Rate))
 	}
 	if l.Burstiness != nil && *l.Burstiness <= 0 {
-		f.add(at+".burstiness", "%g is not above zero", *l.Burstiness)
+		f.add(at+".burstiness", "%g is not above zero", float64(*l.Burstiness))
 	}
 	if !slices.Contains([]string{"", "poisson", "constant", "gamma"}, l.Arrival) {
 		f.add(at+".arrival", "no arrival process %q: have poisson, constant, gamma", l.Arrival)

@@ -73,7 +73,7 @@ func (s *Scenario) due(l *Stage, number int, set datasets.Dataset, rng *numpy.Le
 	case l.Arrival == "constant":
 		shape = math.Inf(1)
 	case l.Burstiness != nil:
-		shape = *l.Burstiness
+		shape = float64(*l.Burstiness)
 	}
 	switch {
 	case l.Replay:

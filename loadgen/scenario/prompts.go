@@ -73,7 +73,7 @@ func (r *runner) serverTokenizer(ctx context.Context) (datasets.Tokenizer, resul
 }
 
 // loadDataset makes the samples.
-func (r *runner) loadDataset(tok datasets.Tokenizer, requests int) (*datasets.Set, error) {
+func (r *runner) loadDataset(ctx context.Context, tok datasets.Tokenizer, requests int) (*datasets.Set, error) {
 	d := &r.Dataset
 	if r.Body.Exact != nil || d.Prompt != "" {
 		return nil, nil
@@ -131,7 +131,7 @@ func (r *runner) loadDataset(tok datasets.Tokenizer, requests int) (*datasets.Se
 			options.TemplateArgs = append(options.TemplateArgs, datasets.Member{Key: key, Value: args[key]})
 		}
 	}
-	return datasets.Load(src, options)
+	return datasets.Load(ctx, src, options)
 }
 
 // configure sets fields of a source by their JSON names. Each kind has its own, and an unknown one is refused by name.

@@ -254,7 +254,7 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 		r.idPrefix = newIDPrefix()
 	}
 	r.Watcher.Phase("making prompts")
-	set, err := r.loadDataset(tok, planned)
+	set, err := r.loadDataset(ctx, tok, planned)
 	if err != nil {
 		return err
 	}

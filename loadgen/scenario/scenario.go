@@ -167,8 +167,8 @@ type Load struct {
 	// Rate is requests per second; absent or inf sends as fast as Concurrency allows.
 	Rate *Rate `yaml:"rate,omitempty" json:"rate,omitempty"`
 	// Arrival is the shape of the gaps: poisson (the default), constant, or gamma with Burstiness.
-	Arrival    string   `yaml:"arrival,omitempty" json:"arrival,omitempty"`
-	Burstiness *float64 `yaml:"burstiness,omitempty" json:"burstiness,omitempty"`
+	Arrival    string `yaml:"arrival,omitempty" json:"arrival,omitempty"`
+	Burstiness *Rate  `yaml:"burstiness,omitempty" json:"burstiness,omitempty"`
 	// Ramp changes the rate over the load; it takes the place of Rate.
 	Ramp *Ramp `yaml:"ramp,omitempty" json:"ramp,omitempty"`
 	// Replay sends at the dataset's own time stamps.
@@ -286,7 +286,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 // MarshalText writes it the same way.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
 
-// A Rate is requests per second, or inf.
+// A Rate is requests per second, or inf. Burstiness is written the same way.
 type Rate float64
 
 // UnmarshalText reads a rate.

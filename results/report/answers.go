@@ -94,6 +94,9 @@ func shortName(name string) string {
 	if len(runes) <= most {
 		return name
 	}
+	if runes[0] == '<' { // <built-in method NAME of ...>: the name comes first
+		return string(runes[:most-3]) + "..."
+	}
 	return "..." + string(runes[len(runes)-most+3:])
 }
 
