@@ -28,6 +28,9 @@ const (
 	// device's driver took it. Few drivers give only the former, which then has to do.
 	eachSend = unix.SOF_TIMESTAMPING_TX_SCHED | unix.SOF_TIMESTAMPING_TX_SOFTWARE
 
+	// muchTooEarly is how much later than its stamp the client may see a read, in nanoseconds, before the stamp is doubted.
+	muchTooEarly = int64(500 * time.Microsecond)
+
 	originTimestamping = 4 // SO_EE_ORIGIN_TIMESTAMPING
 	stampSent          = 0 // SCM_TSTAMP_SND: taken by the driver
 	stampQueued        = 1 // SCM_TSTAMP_SCHED: queued for the device
@@ -51,7 +54,18 @@ type kernelConn struct {
 	// which nothing can have been there to read.
 	asked, empty int64
 	// last is the stamp of the read before.
-	last       int64
+	last int64
+	// doubtful is the number of reads whose stamps are not believed.
+	doubtful int
+	// watching says that segments came out of order on this connection.
+	watching atomic.Bool
+
+	// What asking for the state of the connection needs, under infoMu.
+	infoMu   sync.Mutex
+	infoFunc func(fd uintptr)
+	info     unix.TCPInfo
+	infoErr  syscall.Errno
+	// outOfOrder is the number of segments out of order that is known.
 	outOfOrder uint32
 
 	writeMu   sync.Mutex
@@ -102,7 +116,7 @@ func newKernelConn(c *Conn) *kernelConn {
 	if err != nil || rxErr != nil {
 		return nil
 	}
-	k.readFunc, k.writeFunc, k.sentFunc = k.readOnce, k.writeOnce, k.sentAll
+	k.readFunc, k.writeFunc, k.sentFunc, k.infoFunc = k.readOnce, k.writeOnce, k.sentAll, k.infoOnce
 	k.readMsg.Iov, k.readMsg.Control = &k.readVec, &k.readCtl[0]
 	k.readMsg.SetIovlen(1)
 	k.writeMsg.Iov = &k.writeVec
@@ -165,7 +179,7 @@ func (k *kernelConn) read(b []byte) (Read, error) {
 	}
 	r := Read{At: seen, User: seen, Bytes: k.readN, Kind: User}
 	if wall, ok := receiveStamp(k.readCtl[:k.readMsg.Controllen]); ok {
-		if at, ok := k.conn.clock.fromWall(wall, seen); ok && !k.early(at) {
+		if at, ok := k.conn.clock.fromWall(wall, seen); ok && !k.early(at, seen, r.Bytes == len(b)) {
 			r.At, r.Kind = at, Kernel
 		}
 	}
@@ -173,32 +187,59 @@ func (k *kernelConn) read(b []byte) (Read, error) {
 	return r, nil
 }
 
-// early says that a stamp lies before the bytes can have come. That happens when a segment was lost: what had come after it waits for it to be sent again, and
-// keeps its older stamp. A stamp a little before the latest look at the empty socket is usual, since the kernel stamps a
-// packet before it lies ready; so only a connection on which segments came out of order is doubted.
-func (k *kernelConn) early(at int64) bool {
-	if at >= k.empty && at >= k.last {
+// early says that a stamp may lie before the bytes were there to read. That happens when a segment was lost or overtaken: those behind it
+// wait for it, and keep their older stamps. Asking the kernel at each read whether it happened would cost too much, so only a stamp that could be much
+// too early makes it ask, and once it did happen every one does. full says that the read filled its buffer.
+func (k *kernelConn) early(at, seen int64, full bool) bool {
+	if !k.watching.Load() && seen-at <= muchTooEarly && at >= k.empty && at >= k.last {
 		return false
 	}
-	changed := k.disordered()
-	x := k.conn.exchange.Load()
-	return changed || x != nil && x.isDisordered()
+	if k.disordered() {
+		// What waits behind the gap comes with this read, or with the next one if this read only cleared what lay before the gap.
+		k.doubtful = 2
+	}
+	if k.doubtful == 0 {
+		return false
+	}
+	if !full {
+		k.doubtful--
+	}
+	return true
 }
 
-// disordered says that segments came out of order since it was asked last, and notes it in the exchange.
+// disordered says whether segments came out of order since it was asked last, and notes it in the exchange.
 func (k *kernelConn) disordered() bool {
-	info, err := k.tcpInfo()
-	if err != nil || info.Rcv_ooopack == atomic.LoadUint32(&k.outOfOrder) {
+	k.infoMu.Lock()
+	defer k.infoMu.Unlock()
+	if !k.askInfo() || k.info.Rcv_ooopack == k.outOfOrder {
 		return false
 	}
-	atomic.StoreUint32(&k.outOfOrder, info.Rcv_ooopack)
+	k.outOfOrder = k.info.Rcv_ooopack
+	k.watching.Store(true)
 	if x := k.conn.exchange.Load(); x != nil {
 		x.noteDisorder(k.conn)
 	}
 	return true
 }
 
-func (c *Conn) disordered() bool { return c.kernel != nil && c.kernel.disordered() }
+// askInfo fills k.info.
+func (k *kernelConn) askInfo() bool {
+	k.infoErr = unix.EBADF // of a closed connection, which Control refuses
+	return k.raw.Control(k.infoFunc) == nil && k.infoErr == 0
+}
+
+func (k *kernelConn) infoOnce(fd uintptr) {
+	size := uint32(unsafe.Sizeof(k.info))
+	_, _, k.infoErr = unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.IPPROTO_TCP, unix.TCP_INFO,
+		uintptr(unsafe.Pointer(&k.info)), uintptr(unsafe.Pointer(&size)), 0)
+}
+
+// disordered notes in the present exchange whether segments came out of order.
+func (c *Conn) disordered() {
+	if c.kernel != nil {
+		_ = c.kernel.disordered()
+	}
+}
 
 // isNotPollable recognises the error with which the runtime refuses to wait for a descriptor whose only event was EPOLLERR. A send stamp raises that event, and it stands alone while
 // the send buffer is full.
@@ -383,30 +424,23 @@ func stampOf(data []byte) (int64, bool) {
 	return sec*int64(time.Second) + nsec, sec != 0
 }
 
-func (k *kernelConn) tcpInfo() (info *unix.TCPInfo, err error) {
-	ctlErr := k.raw.Control(func(fd uintptr) {
-		info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-	})
-	if ctlErr != nil {
-		return nil, ctlErr
-	}
-	return info, err
-}
-
 // Info is what the kernel knows about the connection. It is false when the connection is closed or no TCP.
 func (c *Conn) Info() (Info, bool) {
 	if c.kernel == nil {
 		return Info{}, false
 	}
-	t, err := c.kernel.tcpInfo()
-	if err != nil {
+	k := c.kernel
+	k.infoMu.Lock()
+	defer k.infoMu.Unlock()
+	if !k.askInfo() {
 		return Info{}, false
 	}
+	t := &k.info
 	info := Info{
 		Retransmits: int(t.Total_retrans), OutOfOrder: int(t.Rcv_ooopack),
 		RTT: time.Duration(t.Rtt) * time.Microsecond, MinRTT: time.Duration(t.Min_rtt) * time.Microsecond,
 	}
-	err = c.kernel.raw.Control(func(fd uintptr) {
+	err := k.raw.Control(func(fd uintptr) {
 		info.ReceiveQueue, _ = unix.IoctlGetInt(int(fd), unix.SIOCINQ)
 		info.SendQueue, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
 	})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -97,30 +98,68 @@ func FuzzControlMessages(f *testing.F) {
 	})
 }
 
-// TestStampOfALostSegment: on a connection where segments came out of order, a stamp from before the bytes can have come is
-// not believed; on any other it is.
+// TestStampOfALostSegment: when segments came out of order, a stamp that may be from before the bytes were there to read is not
+// believed, nor is the next one; where none did, every stamp is.
 func TestStampOfALostSegment(t *testing.T) {
-	for _, outOfOrder := range []bool{false, true} {
-		client, server := connPair(t)
-		var x Exchange
-		client.Begin(&x)
-		send(t, server, "a")
-		receive(t, client, "a")
-		// As if the read before had been stamped later than what comes next will be.
-		client.kernel.last += 1 << 40
-		if outOfOrder {
-			client.kernel.outOfOrder = 1 // differs from the connection's true count
-		}
-		send(t, server, "b")
-		receive(t, client, "b")
-		r := x.LastRead()
-		want := Kernel
-		if outOfOrder {
-			want = User
-		}
-		if r.Kind != want || r.Lag() < 0 || x.Disordered() != outOfOrder {
-			t.Errorf("out of order %t: read %+v, disordered %t; want kind %v", outOfOrder, r, x.Disordered(), want)
-		}
+	const us = int64(time.Microsecond)
+	for _, tc := range []struct {
+		name       string
+		outOfOrder bool
+		lag        int64
+		afterLast  int64 // from the stamp of the read before
+		full       bool
+		early      [4]bool // of four reads like it
+	}{
+		{"in order", false, 10 * us, us, false, [4]bool{}},
+		{"in order, seen late", false, 10_000 * us, us, false, [4]bool{}},
+		{"in order, before the last look", false, 10 * us, -us, false, [4]bool{}},
+		{"disordered, seen late", true, 10_000 * us, us, false, [4]bool{true, true}},
+		{"disordered, seen late, with more to come", true, 10_000 * us, us, true, [4]bool{true, true, true, true}},
+		{"disordered, seen at once", true, 10 * us, us, false, [4]bool{}},
+		{"disordered, before the read before it", true, 30 * us, -us, false, [4]bool{true, true}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			client, _ := connPair(t)
+			var x Exchange
+			client.Begin(&x)
+			k := client.kernel
+			if tc.outOfOrder {
+				k.outOfOrder = 1 // differs from the connection's true count
+			}
+			seen := client.Clock().Now()
+			var early [4]bool
+			for i := range early {
+				k.last = seen - tc.lag - tc.afterLast
+				k.empty = k.last
+				early[i] = k.early(seen-tc.lag, seen, tc.full)
+			}
+			if early != tc.early {
+				t.Errorf("early %v, want %v", early, tc.early)
+			}
+			if got := x.isDisordered(); got != tc.early[0] {
+				t.Errorf("found disordered: %t, want %t", got, tc.early[0])
+			}
+			// Whatever the reads found, asking finds it; and so does the next request's Begin.
+			var next Exchange
+			client.Begin(&next)
+			if x.Disordered() != tc.outOfOrder || next.Disordered() {
+				t.Errorf("in the end disordered: %t, and the next exchange: %t", x.Disordered(), next.Disordered())
+			}
+			// From then on every read asks, however soon it was seen.
+			if tc.outOfOrder {
+				k.outOfOrder, k.doubtful, k.last, k.empty = 2, 0, 0, 0
+				if !k.early(seen-10*us, seen, false) {
+					t.Error("on a connection known for disorder a new one went unnoticed")
+				}
+			}
+		})
+	}
+}
+
+func TestStateCostsNoAllocation(t *testing.T) {
+	client, _ := connPair(t)
+	if allocs := testing.AllocsPerRun(100, client.disordered); allocs != 0 {
+		t.Errorf("%v allocations, want none", allocs)
 	}
 }
 
