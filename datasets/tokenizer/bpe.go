@@ -18,6 +18,8 @@ type model interface {
 	id(token string) (int32, bool)
 	// token is the text of an id, if there is one.
 	token(id int32) (string, bool)
+	// each lists all ids and their texts.
+	each(f func(id int32, text string))
 	size() int
 }
 
@@ -39,6 +41,12 @@ func (v vocabulary) id(token string) (int32, bool) { id, ok := v.ids[token]; ret
 func (v vocabulary) token(id int32) (string, bool) { t, ok := v.tokens[id]; return t, ok }
 func (v vocabulary) size() int                     { return len(v.ids) }
 
+func (v vocabulary) each(f func(id int32, text string)) {
+	for id, text := range v.tokens {
+		f(id, text)
+	}
+}
+
 // bpe is byte pair encoding: a piece begins as characters, and the neighbours
 // with the lowest-ranked merge become one until no merge applies.
 type bpe struct {
@@ -58,6 +66,10 @@ type bpe struct {
 	raw   bool
 	bytes [256]int32
 	whole map[string]int32
+
+	// joins holds the characters that some merge puts before a wordMark; nil when
+	// pieces are not to be cut. See segments.
+	joins map[rune]bool
 }
 
 func (m *bpe) kind() string { return "BPE" }
@@ -86,6 +98,7 @@ func newBPE(m *bpe, merges []mergeConfig) error {
 		}
 		m.merges.put(left, right, uint32(rank), id)
 	}
+	m.findJoins(merges)
 	return nil
 }
 
@@ -104,7 +117,7 @@ func (m *bpe) useBytes() bool {
 		}
 		bytes[b] = id
 	}
-	m.raw, m.bytes = true, bytes
+	m.raw, m.bytes, m.joins = true, bytes, nil
 	if m.ignoreMerges {
 		m.whole = make(map[string]int32, len(m.ids))
 		for token, id := range m.ids {
@@ -117,6 +130,68 @@ func (m *bpe) useBytes() bool {
 }
 
 func (m *bpe) encode(s *scratch, piece string, ids []int32) ([]int32, error) {
+	if m.joins == nil {
+		return m.encodeSegment(s, piece, ids)
+	}
+	for piece != "" {
+		end := m.segmentEnd(piece)
+		var err error
+		if ids, err = s.encode(segment{m}, piece[:end], ids); err != nil {
+			return nil, err
+		}
+		piece = piece[end:]
+	}
+	return ids, nil
+}
+
+// wordMark is how SentencePiece writes a space.
+const wordMark = '▁'
+
+// findJoins prepares the cutting of pieces into segments. A SentencePiece model
+// takes a whole text as one piece. But where no merge joins the character before a
+// wordMark with one that begins with it, what lies on the two sides never meets,
+// and can be encoded, and remembered, word by word: seven times as fast, same ids.
+func (m *bpe) findJoins(merges []mergeConfig) {
+	if _, ok := m.ids[string(wordMark)]; !ok || m.raw || m.ignoreMerges || m.prefix != "" || m.suffix != "" {
+		return
+	}
+	m.joins = map[rune]bool{wordMark: true}
+	for _, merge := range merges {
+		if strings.HasPrefix(merge.right, string(wordMark)) {
+			r, _ := utf8.DecodeLastRuneInString(merge.left)
+			m.joins[r] = true
+		}
+	}
+}
+
+// segmentEnd is the first place in piece where it can be cut. The character before
+// has to have a token: what stands for an unknown one could merge.
+func (m *bpe) segmentEnd(piece string) int {
+	for from := 1; from < len(piece); {
+		n := strings.Index(piece[from:], string(wordMark))
+		if n < 0 {
+			break
+		}
+		at := from + n
+		r, size := utf8.DecodeLastRuneInString(piece[:at])
+		if !m.joins[r] {
+			if _, ok := m.ids[piece[at-size:at]]; ok {
+				return at
+			}
+		}
+		from = at + 1
+	}
+	return len(piece)
+}
+
+// segment is the model without the cutting.
+type segment struct{ *bpe }
+
+func (m segment) encode(s *scratch, piece string, ids []int32) ([]int32, error) {
+	return m.encodeSegment(s, piece, ids)
+}
+
+func (m *bpe) encodeSegment(s *scratch, piece string, ids []int32) ([]int32, error) {
 	if m.ignoreMerges {
 		lookup := m.ids
 		if m.raw {

@@ -565,7 +565,7 @@ func (p part) cuts() ([]cut, error) {
 		}
 		return one(m.preTokenize)
 	case "BertPreTokenizer":
-		return []cut{{do: splitAt(runesWhere(isWhite), removed, false)}, {do: splitAt(runesWhere(isPunctuation), isolated, false)}}, nil
+		return one(splitBert)
 	case "Whitespace":
 		return one(splitAt(whitespaceWords, removed, true))
 	case "WhitespaceSplit":
@@ -662,12 +662,12 @@ func (t *Tokenizer) setDecoder(raw json.RawMessage) error {
 	}
 	t.decoders, err = p.decoders()
 	t.hasDecoder = true
-	t.byteDecoder = p.kind == "ByteLevel"
 	return err
 }
 
 func (p part) decoders() ([]decoder, error) {
-	one := func(d decoder) ([]decoder, error) { return []decoder{d}, nil }
+	kind := manyTokens
+	one := func(do func([]string) []string) ([]decoder, error) { return []decoder{{do, kind}}, nil }
 	switch p.kind {
 	case "Sequence":
 		parts, err := p.list("decoders")
@@ -684,10 +684,13 @@ func (p part) decoders() ([]decoder, error) {
 		}
 		return all, nil
 	case "ByteLevel":
+		kind = byteAlphabet
 		return one(decodeByteLevel)
 	case "ByteFallback":
+		kind = byteTokens
 		return one(decodeByteFallback)
 	case "Fuse":
+		kind = joinTokens
 		return one(decodeFuse)
 	case "Strip":
 		char, err := p.char("content")
@@ -698,6 +701,7 @@ func (p part) decoders() ([]decoder, error) {
 		if err := firstError(p.read("start", &start), p.read("stop", &stop)); err != nil {
 			return nil, err
 		}
+		kind = oneToken
 		return one(decodeStrip(char, start, stop))
 	case "Replace":
 		f, _, err := p.pattern()
@@ -708,6 +712,7 @@ func (p part) decoders() ([]decoder, error) {
 		if err := p.read("content", &content); err != nil {
 			return nil, err
 		}
+		kind = oneToken
 		return one(decodeReplace(f.find, content))
 	case "Metaspace":
 		m, err := p.metaspace()

@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -165,24 +166,108 @@ type bertNormalizer struct {
 	cleanText, chinese, stripAccents, lowercase bool
 }
 
-func (b bertNormalizer) normalize(text string) string {
-	if b.cleanText {
-		text = strings.Map(func(r rune) rune {
-			switch {
-			case r == 0, r == 0xFFFD, inPairs(bertControl, r):
-				return -1
-			case inPairs(bertWhite, r):
-				return ' '
+// Bits of bertTable.
+const (
+	bertDrop  = 1 << iota // removed by clean_text
+	bertSpace             // made a space by clean_text
+	bertCJK               // set apart by handle_chinese_chars
+	bertMark              // removed by strip_accents
+	bertPunct             // cut at
+	bertBlank             // white space
+)
+
+// bertTable is the generated tables for quick look-up, up to 2^17.
+var bertTable = sync.OnceValue(func() *[1 << 17]uint8 {
+	table := new([1 << 17]uint8)
+	mark := func(list []rune, bits uint8) {
+		for i := 0; i < len(list); i += 2 {
+			for c := list[i]; c <= list[i+1] && int(c) < len(table); c++ {
+				table[c] |= bits
 			}
-			return r
-		}, text)
+		}
 	}
-	if b.chinese {
-		text = spaceChinese(text)
+	mark(bertControl, bertDrop)
+	mark([]rune{0, 0, 0xFFFD, 0xFFFD}, bertDrop)
+	mark(bertWhite, bertSpace)
+	mark(bertAccent, bertMark)
+	mark(bertPunctuation, bertPunct)
+	for c := range table {
+		if isChinese(rune(c)) {
+			table[c] |= bertCJK
+		}
+		if isWhite(rune(c)) {
+			table[c] |= bertBlank
+		}
+	}
+	return table
+})
+
+func bertBits(table *[1 << 17]uint8, r rune) (bits uint8) {
+	if int(r) < len(table) {
+		return table[r]
+	}
+	if inPairs(bertControl, r) {
+		bits |= bertDrop
+	}
+	if isChinese(r) {
+		bits |= bertCJK
+	}
+	if inPairs(bertAccent, r) {
+		bits |= bertMark
+	}
+	if inPairs(bertPunctuation, r) {
+		bits |= bertPunct
+	}
+	return bits
+}
+
+func (b bertNormalizer) normalize(text string) string {
+	table := bertTable()
+	out := make([]byte, 0, len(text)+16)
+	ascii := true
+	for i, r := range text {
+		if r < utf8.RuneSelf {
+			c := text[i]
+			if bits := table[c]; bits != 0 && b.cleanText {
+				if bits&bertDrop != 0 {
+					continue
+				}
+				if bits&bertSpace != 0 {
+					c = ' '
+				}
+			}
+			if b.lowercase && c >= 'A' && c <= 'Z' {
+				c |= 0x20
+			}
+			out = append(out, c)
+			continue
+		}
+		bits := bertBits(table, r)
+		if b.cleanText {
+			if bits&bertDrop != 0 {
+				continue
+			}
+			if bits&bertSpace != 0 {
+				out = append(out, ' ')
+				continue
+			}
+		}
+		ascii = false
+		if b.chinese && bits&bertCJK != 0 {
+			out = append(out, ' ')
+			out = utf8.AppendRune(out, r)
+			out = append(out, ' ')
+			continue
+		}
+		out = utf8.AppendRune(out, r)
+	}
+	text = string(out)
+	if ascii {
+		return text
 	}
 	if b.stripAccents {
 		text = strings.Map(func(r rune) rune {
-			if inPairs(bertAccent, r) {
+			if r >= utf8.RuneSelf && bertBits(table, r)&bertMark != 0 {
 				return -1
 			}
 			return r
@@ -192,28 +277,6 @@ func (b bertNormalizer) normalize(text string) string {
 		text = lowercase(text)
 	}
 	return text
-}
-
-func spaceChinese(text string) string {
-	var out strings.Builder
-	for i, r := range text {
-		if !isChinese(r) {
-			if out.Len() > 0 {
-				out.WriteRune(r)
-			}
-			continue
-		}
-		if out.Len() == 0 {
-			out.WriteString(text[:i])
-		}
-		out.WriteByte(' ')
-		out.WriteRune(r)
-		out.WriteByte(' ')
-	}
-	if out.Len() == 0 {
-		return text
-	}
-	return out.String()
 }
 
 func isChinese(r rune) bool {

@@ -261,6 +261,29 @@ func (m metaspace) preTokenize(p piece, out []piece) []piece {
 	return out
 }
 
+// splitBert cuts at white space, which it drops, and at punctuation, which it keeps.
+func splitBert(p piece, out []piece) []piece {
+	table := bertTable()
+	from := 0
+	for i, r := range p.text {
+		bits := bertBits(table, r)
+		if bits&(bertBlank|bertPunct) == 0 {
+			continue
+		}
+		if from < i {
+			out = append(out, p.slice(from, i))
+		}
+		from = i + utf8.RuneLen(r)
+		if bits&bertBlank == 0 {
+			out = append(out, p.slice(i, from))
+		}
+	}
+	if from < len(p.text) {
+		out = append(out, p.slice(from, len(p.text)))
+	}
+	return out
+}
+
 // fixedLength cuts every n characters.
 func fixedLength(n int) preTokenizer {
 	return func(p piece, out []piece) []piece {

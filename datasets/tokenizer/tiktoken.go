@@ -56,7 +56,7 @@ func loadRanks(path string) (*Tokenizer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	t := &Tokenizer{model: m, added: newAddedVocabulary(), hasDecoder: true, decoders: []decoder{decodeByteLevel}}
+	t := &Tokenizer{model: m, added: newAddedVocabulary(), hasDecoder: true, decoders: []decoder{{decodeByteLevel, byteAlphabet}}}
 	known, ok := rankFiles(filepath.Base(path))
 	if !ok {
 		if err := t.namedByConfig(filepath.Dir(path)); err != nil {

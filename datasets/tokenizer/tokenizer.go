@@ -22,9 +22,9 @@ type Tokenizer struct {
 	splitter  splitter // set when the only cut is a well-known pattern
 	post      *postProcessor
 
-	decoders    []decoder
-	hasDecoder  bool
-	byteDecoder bool
+	decoders   []decoder
+	hasDecoder bool
+	table      *decodeTable // nil: the decoders are run
 
 	config config
 
@@ -61,6 +61,7 @@ func Load(path string) (*Tokenizer, error) {
 	if err := t.configure(dir); err != nil {
 		return nil, err
 	}
+	t.table = t.newDecodeTable()
 	return t, nil
 }
 
@@ -248,11 +249,27 @@ func (t *Tokenizer) Decode(ids []int) (string, error) { return t.decode(ids, fal
 func (t *Tokenizer) DecodeSkipSpecial(ids []int) (string, error) { return t.decode(ids, true) }
 
 func (t *Tokenizer) decode(ids []int, skipSpecial bool) (string, error) {
-	tokens := make([]string, 0, len(ids))
 	for i, id := range ids {
 		if id < 0 || id > 1<<32-1 {
 			return "", fmt.Errorf("ids[%d] is %d, which is no token id", i, id)
 		}
+	}
+	text := ""
+	if t.table != nil {
+		text = t.table.decode(ids, skipSpecial)
+	} else {
+		text = t.runDecoders(ids, skipSpecial)
+	}
+	if t.config.cleanUp && (t.config.cleanUpBPE || t.model.kind() != "BPE") {
+		text = cleanUp(text)
+	}
+	return text, nil
+}
+
+// runDecoders is decoding without a table.
+func (t *Tokenizer) runDecoders(ids []int, skipSpecial bool) string {
+	tokens := make([]string, 0, len(ids))
+	for _, id := range ids {
 		if id > maxID {
 			continue
 		}
@@ -267,17 +284,11 @@ func (t *Tokenizer) decode(ids []int, skipSpecial bool) (string, error) {
 		}
 		tokens = append(tokens, token)
 	}
-	var text string
-	if t.hasDecoder {
-		for _, decode := range t.decoders {
-			tokens = decode(tokens)
-		}
-		text = strings.Join(tokens, "")
-	} else {
-		text = strings.Join(tokens, " ")
+	if !t.hasDecoder {
+		return strings.Join(tokens, " ")
 	}
-	if t.config.cleanUp && (t.config.cleanUpBPE || t.model.kind() != "BPE") {
-		text = cleanUp(text)
+	for _, d := range t.decoders {
+		tokens = d.do(tokens)
 	}
-	return text, nil
+	return strings.Join(tokens, "")
 }

@@ -48,6 +48,12 @@ func (m *unigram) token(id int32) (string, bool) {
 	return m.vocab[id].text, true
 }
 
+func (m *unigram) each(f func(id int32, text string)) {
+	for id, token := range m.vocab {
+		f(int32(id), token.text)
+	}
+}
+
 // pathNode is the best way found to reach a byte of the piece.
 type pathNode struct {
 	score float64
