@@ -28,9 +28,9 @@ type Clock struct {
 	// else when the bounds are close enough.
 	Aligned bool `json:"aligned"`
 	// DriftLo and DriftHi bound the drift of Theta over the run in parts per million; HasDrift says that
-	// there was enough to bound it.
-	DriftLo  float64 `json:"drift_lo_ppm"`
-	DriftHi  float64 `json:"drift_hi_ppm"`
+	// the run was long enough to bound it.
+	DriftLo  float64 `json:"drift_lo_ppm,omitempty"`
+	DriftHi  float64 `json:"drift_hi_ppm,omitempty"`
 	HasDrift bool    `json:"has_drift"`
 	// Warnings are doubts about it.
 	Warnings []string `json:"warnings,omitempty"`
@@ -313,7 +313,12 @@ func (c *Clock) drift(marks profiles.Marks, early, late bounds) {
 		return
 	}
 	over := float64(marks.StopSent-marks.StartAnswered) / 1e6 // 1e6: ppm
-	c.DriftLo, c.DriftHi, c.HasDrift = float64(late.lo-early.hi)/over, float64(late.hi-early.lo)/over, true
+	lo, hi := float64(late.lo-early.hi)/over, float64(late.hi-early.lo)/over
+	const vague = 10_000 // ppm; a short run bounds nothing
+	if hi-lo > vague {
+		return
+	}
+	c.DriftLo, c.DriftHi, c.HasDrift = lo, hi, true
 	const trusted = 100 // ppm; quartz is within
 	if c.DriftLo > trusted || c.DriftHi < -trusted {
 		c.Aligned = false

@@ -115,7 +115,7 @@ type Result struct {
 	Comparison Comparison
 	// Traces are what reading the files found, in the order of Input.Traces.
 	Traces []trace.Meta
-	// Warnings are for people.
+	// Warnings are for people; those of the clock are among them.
 	Warnings []string
 }
 

@@ -116,6 +116,23 @@ func TestAlign(t *testing.T) {
 	}
 }
 
+func TestDrift(t *testing.T) {
+	// Over 1,000 s the offset goes from [-1, 1] ms to [199, 201] ms: 200 ppm.
+	marks := called(0, 2, 1_000_002, 1_000_004)
+	c := align(marks, []window{{start: zero + 1*msec, end: zero + 1_000_203*msec, known: true}}, nil, nil, false, 5*time.Millisecond)
+	if !c.HasDrift || c.DriftLo != 198 || c.DriftHi != 202 || c.Aligned || !strings.Contains(strings.Join(c.Warnings, "\n"), "they drift by 198 to 202 ppm") {
+		t.Errorf("got %+v; want 198 to 202 ppm and no trust", c)
+	}
+	marks = called(0, 2, 1002, 1004)
+	if c := align(marks, []window{{start: zero + 1*msec, end: zero + 1003*msec, known: true}}, nil, nil, false, 5*time.Millisecond); !c.HasDrift || c.DriftLo != -2000 || c.DriftHi != 2000 || !c.Aligned {
+		t.Errorf("within a second: %+v; want the bounds and trust", c)
+	}
+	marks = called(0, 2, 102, 104)
+	if c := align(marks, []window{{start: zero + 1*msec, end: zero + 103*msec, known: true}}, nil, nil, false, 5*time.Millisecond); c.HasDrift {
+		t.Errorf("within 100 ms: %+v; want no drift", c)
+	}
+}
+
 // moved puts a step of the tests onto the clock of zero.
 func moved(s Step) Step {
 	s.Start, s.End = s.Start+zero, s.End+zero
