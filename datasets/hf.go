@@ -224,15 +224,60 @@ func (h *HF) rows(b *build, from store, files []string) iter.Seq2[row, error] {
 	if h.NoStream {
 		return shuffledRows(rowsOf(from, files), uint64(b.Seed))
 	}
-	if len(files) > 1 {
-		order := numpy.NewGenerator(uint64(b.Seed)).Permutation(len(files))
-		mixed := make([]string, len(files))
-		for i, k := range order {
-			mixed[i] = files[k]
-		}
-		files = mixed
+	order := numpy.NewGenerator(uint64(b.Seed)).Permutation(len(files))
+	mixed := make([]string, len(files))
+	for i, k := range order {
+		mixed[i] = files[k]
 	}
-	return streamShuffled(rowsOf(from, files), uint64(b.Seed))
+	return streamShuffled(interleaved(from, mixed), uint64(b.Seed))
+}
+
+// The numbers of the datasets library: it shuffles a buffer of a thousand rows, which it
+// fills a hundred at a time, in turn from up to ten groups of files.
+const (
+	bufferRows = 1000
+	mostGroups = 10
+	batchRows  = bufferRows / mostGroups
+)
+
+// interleaved gives batches of rows, in turn from groups of files. The last batch of a group
+// can be smaller.
+func interleaved(from store, files []string) iter.Seq2[[]row, error] {
+	return func(yield func([]row, error) bool) {
+		groups := min(len(files), mostGroups)
+		var nexts []func() (row, error, bool)
+		for i := range groups {
+			start := i*(len(files)/groups) + min(i, len(files)%groups)
+			end := (i+1)*(len(files)/groups) + min(i+1, len(files)%groups)
+			next, stop := iter.Pull2(rowsOf(from, files[start:end]))
+			defer stop()
+			nexts = append(nexts, next)
+		}
+		for len(nexts) > 0 {
+			left := nexts[:0:0]
+			for _, next := range nexts {
+				var batch []row
+				for len(batch) < batchRows {
+					r, err, ok := next()
+					if !ok {
+						break
+					}
+					if err != nil {
+						yield(nil, err)
+						return
+					}
+					batch = append(batch, r)
+				}
+				if len(batch) > 0 && !yield(batch, nil) {
+					return
+				}
+				if len(batch) == batchRows {
+					left = append(left, next)
+				}
+			}
+			nexts = left
+		}
+	}
 }
 
 // shuffledRows reads everything first.
@@ -254,19 +299,18 @@ func shuffledRows(seq iter.Seq2[row, error], seed uint64) iter.Seq2[row, error] 
 	}
 }
 
-// streamShuffled permutes a buffer of a thousand rows whenever it is full, gives the first
-// half out, and what is left at the end.
-func streamShuffled(seq iter.Seq2[row, error], seed uint64) iter.Seq2[row, error] {
-	const size = 1000
+// streamShuffled permutes the buffer whenever it is full, gives it out but for half of its
+// size, and what is left at the end.
+func streamShuffled(batches iter.Seq2[[]row, error], seed uint64) iter.Seq2[row, error] {
 	return func(yield func(row, error) bool) {
 		rng := numpy.NewGenerator(seed)
 		var buffer []row
-		give := func(n func(int) int) bool {
+		give := func(keep int) bool {
 			mixed := make([]row, len(buffer))
 			for i, k := range rng.Permutation(len(buffer)) {
 				mixed[i] = buffer[k]
 			}
-			out := n(len(mixed))
+			out := len(mixed) - keep
 			for _, r := range mixed[:out] {
 				if !yield(r, nil) {
 					return false
@@ -275,16 +319,16 @@ func streamShuffled(seq iter.Seq2[row, error], seed uint64) iter.Seq2[row, error
 			buffer = mixed[out:]
 			return true
 		}
-		for r, err := range seq {
+		for batch, err := range batches {
 			if err != nil {
-				yield(r, err)
+				yield(row{}, err)
 				return
 			}
-			if buffer = append(buffer, r); len(buffer) == size && !give(func(n int) int { return n / 2 }) {
+			if buffer = append(buffer, batch...); len(buffer) >= bufferRows && !give(bufferRows/2) {
 				return
 			}
 		}
-		give(func(n int) int { return n })
+		give(0)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -419,5 +420,46 @@ func TestHFTextColumn(t *testing.T) {
 	h.TextColumn = "ask"
 	if _, err := datasets.Load(t.Context(), h, inOrder); err == nil || !strings.Contains(err.Error(), `x.txt: cannot read ".txt" files: have .csv`) {
 		t.Errorf("text: %v", err)
+	}
+}
+
+// The orders are those of the datasets library 5.2.0 for files of so many rows, as
+// checksums: streamed, and read as a whole.
+func TestHFShuffleOrder(t *testing.T) {
+	tiny := []int{150, 150, 203, 90, 37, 37, 90, 203, 150, 150, 90, 90, 90, 150, 150, 150, 90, 37, 37, 150, 37, 203, 37, 203, 90}
+	for _, tc := range []struct {
+		name           string
+		rows           []int
+		seed           uint32
+		stream, stored string
+	}{
+		{"five files", []int{700, 700, 700, 700, 700}, 4, "d678e77bf4449a0d", "b70da9c09e8f707a"},
+		{"five files", []int{700, 700, 700, 700, 700}, 11, "6c4858417ee9ad61", "bd78affd7e4dc51a"},
+		{"many small files", tiny, 4, "65531476d13b67a8", "96c2a0fb6cc8bf1e"},
+		{"many small files", tiny, 11, "0c200bf894100478", "df28238d6045af0e"},
+		{"uneven files", []int{1230, 55, 777}, 4, "d25f4a15e2cb638e", "80169fe33444cfaf"},
+		{"uneven files", []int{1230, 55, 777}, 11, "6d5ec05a65a16182", "2df90d289b9aa073"},
+	} {
+		t.Run(fmt.Sprint(tc.name, tc.seed), func(t *testing.T) {
+			files := map[string]string{}
+			total := 0
+			for k, n := range tc.rows {
+				var lines strings.Builder
+				for i := range n {
+					fmt.Fprintf(&lines, "{\"question\": \"%d:%d\"}\n", k, i)
+				}
+				files[fmt.Sprintf("test-%02d.jsonl", k)] = lines.String()
+				total += n
+			}
+			h := hf(folder(t, files), "openai/gsm8k")
+			o := datasets.Options{Requests: total, Seed: tc.seed, SkipTemplate: true, Tokenizer: templatedTokenizer{}}
+			for _, want := range []string{tc.stream, tc.stored} {
+				got := texts(mustLoad(t, h, o))
+				if sum := fmt.Sprintf("%x", sha256.Sum256([]byte(strings.Join(got, "\n"))))[:16]; sum != want {
+					t.Errorf("stored %t: the order %.9q... has the sum %s, want %s", h.NoStream, got, sum, want)
+				}
+				h.NoStream = true
+			}
+		})
 	}
 }
