@@ -7,7 +7,8 @@
 // request when it left, and keeps the user-space stamp beside it: the difference is
 // how late the client itself was. Where the kernel gives no stamp (Unix sockets, other
 // systems) the user-space stamp stands in, and every stamp says which kind it is. A stamp can
-// be late, and then says so; it is never early.
+// be late, and then says so; it is never early, save for the first loss of a segment on a connection: see
+// Exchange.Disordered.
 //
 // All moments are int64 nanoseconds on the run's Clock.
 package wire
