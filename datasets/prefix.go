@@ -1,8 +1,6 @@
 package datasets
 
-import (
-	"fmt"
-)
+import "fmt"
 
 // PrefixRepetition is the source prefix_repetition: several common prefixes, each before
 // the same number of random suffixes, to load a prefix cache.
@@ -17,7 +15,7 @@ type PrefixRepetition struct {
 func (p *PrefixRepetition) needs() needs { return needs{tokenizer: true} }
 
 func (p *PrefixRepetition) load(b *build) error {
-	if p.PrefixLen < 0 || p.SuffixLen < 0 || p.OutputLen < 0 || p.Prefixes < 1 {
+	if min(p.PrefixLen, p.SuffixLen, p.OutputLen) < 0 || max(p.PrefixLen, p.SuffixLen) > mostTokens || p.Prefixes < 1 {
 		return fmt.Errorf("prefix_repetition: lengths %d, %d, %d and %d prefixes: lengths are not negative, and there is a prefix",
 			p.PrefixLen, p.SuffixLen, p.OutputLen, p.Prefixes)
 	}

@@ -73,36 +73,51 @@ func (r *Random) needs() needs { return needs{tokenizer: !r.TokenIDs, ids: r.Tok
 // A draft is what is drawn for all prompts before the first is made.
 type draft struct{ inputs, outputs, offsets []int }
 
-// check refuses what no length can be drawn from. Inputs are lowered by special, the
-// tokens that the model puts around a prompt.
-func (r *Random) check(special int) error {
-	lowest := int(math.Floor(float64(max(0, r.InputLen-special)) * (1 - r.InputRange)))
-	top := "[0, 1)"
-	bad := func(v float64) bool { return !(v >= 0 && v < 1) }
+// checkShortest refuses a window that empty prompts can come out of. Inputs are lowered by
+// special, the tokens that the model puts around a prompt.
+func (r *Random) checkShortest(special int) error {
+	length := float64(max(0, r.InputLen-special))
+	lowest := int(math.Floor(length * (1 - r.InputRange)))
 	if r.LegacyRatio {
-		lowest = int(float64(max(0, r.InputLen-special)) * r.InputRange)
-		top = "[0, 1]"
-		bad = func(v float64) bool { return !(v >= 0 && v <= 1) }
-	}
-	hint := ""
-	if r.InputRange == 1 && !r.LegacyRatio {
-		hint = "; a ratio of 1.0 meant exact lengths up to vLLM 0.8.3, which is 0.0 today: leave it out, or ask for its legacy meaning"
+		lowest = int(length * r.InputRange)
 	}
 	if r.PrefixLen+lowest < 1 {
 		return fmt.Errorf("random input length %d is too small: with %d special tokens and a range ratio of %v a prompt of %d tokens could come out: raise the input or prefix length, or lower the ratio%s",
-			r.InputLen, special, r.InputRange, r.PrefixLen+lowest, hint)
+			r.InputLen, special, r.InputRange, r.PrefixLen+lowest, r.hint())
+	}
+	return nil
+}
+
+// hint is for who comes with a document from the time of the other meaning.
+func (r *Random) hint() string {
+	if r.InputRange != 1 || r.LegacyRatio {
+		return ""
+	}
+	return "; a ratio of 1.0 meant exact lengths up to vLLM 0.8.3, which is 0.0 today: leave it out, or ask for its legacy meaning"
+}
+
+// check refuses what no length can be drawn from.
+func (r *Random) check() error {
+	top := "[0, 1)"
+	bad := func(v float64) bool { return !(v >= 0 && v < 1) }
+	if r.LegacyRatio {
+		top = "[0, 1]"
+		bad = func(v float64) bool { return !(v >= 0 && v <= 1) }
 	}
 	for _, side := range []struct {
 		name  string
 		ratio float64
 	}{{"input", r.InputRange}, {"output", r.OutputRange}} {
 		if bad(side.ratio) {
-			return fmt.Errorf("random %s range ratio %v is not in %s%s", side.name, side.ratio, top, hint)
+			return fmt.Errorf("random %s range ratio %v is not in %s%s", side.name, side.ratio, top, r.hint())
+		}
+	}
+	for _, n := range []int{r.InputLen, r.OutputLen, r.PrefixLen} {
+		if n < 0 || n > mostTokens {
+			return fmt.Errorf("random lengths %d, %d, %d: each is from 0 to %d", r.InputLen, r.OutputLen, r.PrefixLen, mostTokens)
 		}
 	}
 	switch {
-	case r.InputLen < 0 || r.OutputLen < 0 || r.PrefixLen < 0:
-		return fmt.Errorf("random lengths %d, %d, %d: none can be negative", r.InputLen, r.OutputLen, r.PrefixLen)
 	case !(r.CacheHitFraction >= 0 && r.CacheHitFraction <= 1) || !(r.CacheRatio >= 0 && r.CacheRatio <= 1):
 		return fmt.Errorf("random cache hit fraction %v and cache ratio %v: each is in [0, 1]", r.CacheHitFraction, r.CacheRatio)
 	case r.CacheHitFraction > 0 && !r.TokenIDs:
@@ -167,7 +182,10 @@ func (r *Random) load(b *build) error {
 		ids = upTo(r.FirstID, r.VocabSize)
 		b.note("prompts are token ids from %d to %d: which of them are special is not known", r.FirstID, r.VocabSize-1)
 	}
-	if err := r.check(special); err != nil {
+	if err := r.checkShortest(special); err != nil {
+		return err
+	}
+	if err := r.check(); err != nil {
 		return err
 	}
 	if len(ids) == 0 {

@@ -249,7 +249,7 @@ func TestRandomRefuses(t *testing.T) {
 		{"1.0 with a prefix", &datasets.Random{InputLen: 128, PrefixLen: 1, InputRange: 1}, ok, "random input range ratio 1 is not in [0, 1); a ratio of 1.0 meant exact"},
 		{"output ratio", &datasets.Random{InputLen: 128, OutputRange: -0.1}, ok, "random output range ratio -0.1 is not in [0, 1)"},
 		{"legacy ratio", &datasets.Random{InputLen: 128, InputRange: 1.1, LegacyRatio: true}, ok, "random input range ratio 1.1 is not in [0, 1]"},
-		{"negative", &datasets.Random{InputLen: 128, OutputLen: -1}, ok, "random lengths 128, -1, 0: none can be negative"},
+		{"negative", &datasets.Random{InputLen: 128, OutputLen: -1}, ok, "random lengths 128, -1, 0: each is from 0 to 16777216"},
 		{"ids without a vocabulary", &datasets.Random{InputLen: 4, TokenIDs: true}, datasets.Options{Requests: 1}, "need a vocabulary size above the first id: have 0 and 0"},
 		{"cache hits in text", &datasets.Random{InputLen: 9, CacheHitFraction: 0.5}, ok, "random cache hits need prompts of token ids"},
 		{"cache hits beside a prefix", &datasets.Random{InputLen: 9, PrefixLen: 1, TokenIDs: true, CacheHitFraction: 0.5}, ok, "give one"},
@@ -393,5 +393,13 @@ func TestLoadEndsWithItsContext(t *testing.T) {
 	_, err := datasets.Load(ctx, &datasets.Random{InputLen: 9}, datasets.Options{Requests: 5, Tokenizer: bytesTokenizer{}})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestRandomMMWithoutText(t *testing.T) {
+	src := &datasets.RandomMM{Items: 1, Limits: map[string]int{"image": 1}, Buckets: []datasets.Bucket{{Height: 4, Width: 4, Frames: 1, Weight: 1}}}
+	set := mustLoad(t, src, datasets.Options{Requests: 2, Tokenizer: bytesTokenizer{}})
+	if s := set.At(1); s.Prompt.Text != "" || s.InputTokens != 0 || len(s.Media) != 1 {
+		t.Errorf("%+v", s)
 	}
 }

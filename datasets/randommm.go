@@ -209,7 +209,7 @@ func (r *RandomMM) load(b *build) error {
 		InputRange: r.InputRange, OutputRange: r.OutputRange,
 	}
 	special := b.Tokenizer.SpecialTokens()
-	if err := text.check(special); err != nil {
+	if err := text.check(); err != nil {
 		return err
 	}
 	buckets, low, high, err := r.plan()

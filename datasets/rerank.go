@@ -25,6 +25,9 @@ type RandomRerank struct {
 func (r *RandomRerank) needs() needs { return needs{tokenizer: true} }
 
 func (r *RandomRerank) load(b *build) error {
+	if r.InputLen < 0 || r.InputLen > mostTokens {
+		return fmt.Errorf("random-rerank: an input length of %d: give one from 0 to %d", r.InputLen, mostTokens)
+	}
 	if !(r.InputRange >= 0 && r.InputRange < 1) {
 		return fmt.Errorf("random-rerank: a range ratio of %v is not in [0, 1)", r.InputRange)
 	}
