@@ -367,7 +367,7 @@ func join(w *Writer, ranks []Rank, add Additions) ([]Meta, error) {
 		if err != nil {
 			return metas, err
 		}
-		mover := mover{rank: r.Rank, shift: shift, names: NewNames()}
+		mover := mover{rank: r.Rank, shift: shift}
 		meta, err := ReadFile(r.Path, func(ev *Event) error {
 			raw, ok := mover.move(ev)
 			if ok {
@@ -419,69 +419,39 @@ func rankShift(r Rank, base int64, known bool) (int64, error) {
 
 // A mover rewrites the events of one rank.
 type mover struct {
+	editor
 	rank    int
 	shift   int64
-	names   *Names
-	out     []byte
-	fixed   []byte
 	dropped int64
 }
 
-type edit struct {
-	at   span
-	text []byte
-}
-
 func (m *mover) move(ev *Event) (raw []byte, ok bool) {
-	if !ev.Strict {
-		fixed, ok := AppendStrict(m.fixed[:0], ev.Raw)
-		m.fixed = fixed
-		w := walker{names: m.names}
-		var again Event
-		if !ok || w.event(fixed, 0, &again) < 0 {
-			m.dropped++
-			return nil, false
-		}
-		ev = &again
-	}
-	var edits [5]edit
-	n := 0
-	add := func(at span, text []byte) {
-		if at.ok() {
-			edits[n] = edit{at, text}
-			n++
-		}
+	ev, ok = m.strict(ev)
+	if !ok {
+		m.dropped++
+		return nil, false
 	}
 	prefix := "r" + strconv.Itoa(m.rank) + " "
 	if ev.PID.Text {
-		add(ev.pid, AppendString(nil, prefix+ev.PID.S))
+		m.replace(ev.pid, AppendString(nil, prefix+ev.PID.S))
 	} else {
-		add(ev.pid, strconv.AppendInt(nil, rankPID*int64(m.rank+1)+ev.PID.N, 10))
+		m.replace(ev.pid, strconv.AppendInt(nil, rankPID*int64(m.rank+1)+ev.PID.N, 10))
 	}
 	if m.shift != 0 {
-		add(ev.ts, AppendTime(nil, ev.TS+m.shift))
+		m.replace(ev.ts, AppendTime(nil, ev.TS+m.shift))
 	}
 	if ev.id.ok() {
-		add(ev.id, m.moveID(ev.id.of(ev.Raw), prefix))
+		m.replace(ev.id, m.moveID(ev.id.of(ev.Raw), prefix))
 	}
 	if ev.HasCorrelation {
-		add(ev.corr, m.number(ev.Correlation))
+		m.replace(ev.corr, m.number(ev.Correlation))
 	}
 	if ev.Phase == 'M' && ev.Name == "process_name" {
 		if at, ok := argSpan(ev, "name"); ok {
-			add(at, AppendString(nil, "rank "+strconv.Itoa(m.rank)+" "+Text(at.of(ev.Raw))))
+			m.replace(at, AppendString(nil, "rank "+strconv.Itoa(m.rank)+" "+Text(at.of(ev.Raw))))
 		}
 	}
-	used := edits[:n]
-	slices.SortFunc(used, func(a, b edit) int { return a.at.from - b.at.from })
-	m.out = m.out[:0]
-	from := 0
-	for _, e := range used {
-		m.out = append(m.out, ev.Raw[from:e.at.from]...)
-		m.out = append(m.out, e.text...)
-		from = e.at.to
-	}
-	return append(m.out, ev.Raw[from:]...), true
+	return m.apply(ev), true
 }
 
 func (m *mover) moveID(raw []byte, prefix string) []byte {
