@@ -46,7 +46,11 @@ func ordinary(tok Tokenizer, special []int) []int {
 	if h, ok := tok.(Harvest); ok {
 		ids = slices.Clone(h.IDs())
 	}
-	return slices.DeleteFunc(ids, func(id int) bool { return id < 0 || id >= n || slices.Contains(special, id) })
+	forbidden := make(map[int]bool, len(special))
+	for _, id := range special {
+		forbidden[id] = true
+	}
+	return slices.DeleteFunc(ids, func(id int) bool { return id < 0 || id >= n || forbidden[id] })
 }
 
 func upTo(low, high int) []int {
