@@ -415,7 +415,8 @@ func (p part) normalizers() ([]normalizer, error) {
 		if err != nil {
 			return nil, p.errorf("%w", err)
 		}
-		return one(rewrite(m.normalize))
+		// The library's account of what was removed begins behind the first character.
+		return one(rewriteFrom(m.normalize, 0))
 	case "Replace":
 		find, text, err := p.pattern()
 		if err != nil {

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"unicode"
@@ -12,15 +13,38 @@ import (
 // A normalizer rewrites a piece before it is cut.
 type normalizer func(p piece) piece
 
-// rewrite is a normalizer that keeps the start of the text where it was.
-func rewrite(f func(string) string) normalizer {
+// rewrite is a normalizer from a function of text.
+func rewrite(f func(string) string) normalizer { return rewriteFrom(f, -1) }
+
+// rewriteFrom is rewrite; where the first character goes away, gone is what counts
+// as the start of the input.
+func rewriteFrom(f func(string) string, gone int) normalizer {
 	return func(p piece) piece {
-		if text := f(p.text); text != p.text {
-			p.text = text
-			p.zero = min(p.zero, 0)
+		text := f(p.text)
+		if text == p.text {
+			return p
 		}
+		if p.zero >= 0 {
+			p.zero = rewrittenZero(f, p, text, gone)
+		}
+		p.text = text
 		return p
 	}
+}
+
+// rewrittenZero is where the input's first character ends up: all that it became
+// counts as its start.
+func rewrittenZero(f func(string) string, p piece, text string, gone int) int {
+	_, size := utf8.DecodeRuneInString(p.text[p.zero:])
+	head := f(p.text[:p.zero+size])
+	if head == "" {
+		return gone
+	}
+	if !strings.HasPrefix(text, head) {
+		return 0
+	}
+	_, size = utf8.DecodeLastRuneInString(head)
+	return len(head) - size
 }
 
 // form is a Unicode normal form.
@@ -82,12 +106,17 @@ func replace(find finder, content string) normalizer {
 			return p
 		}
 		list := find(p.text)
-		if p.zero >= 0 && len(list) > 0 && list[0].match && utf8.RuneCountInString(p.text[:list[0].to]) > 1 {
-			// The new characters are counted as the last of those they replace.
-			p.zero = -1
+		at := slices.IndexFunc(list, func(s stretch) bool { return s.match })
+		if at < 0 {
+			return p
+		}
+		if first := list[at]; p.zero >= 0 && first.from <= p.zero {
+			p.zero = 0
+			if first.from == 0 && utf8.RuneCountInString(p.text[:first.to]) > 1 {
+				p.zero = -1 // the new characters are counted as the last of those they replace
+			}
 		}
 		p.text = replaceAll(func(string) []stretch { return list }, p.text, content)
-		p.zero = min(p.zero, 0)
 		return p
 	}
 }
@@ -132,8 +161,10 @@ func lowercase(text string) string {
 }
 
 func lowerRune(r rune) rune {
-	if small, ok := newSmall[r]; ok {
-		return small
+	if r >= 0x1C89 {
+		if small, ok := newSmall[r]; ok {
+			return small
+		}
 	}
 	return unicode.ToLower(r)
 }
