@@ -4,11 +4,13 @@ import (
 	"math"
 	"slices"
 	"sort"
+
+	"servebench/internal/numpy"
 )
 
 // maxCells is into how many cells a run is cut. A cell is a stretch of neighbouring requests; blocks are whole cells, so
 // that a replicate of a run of any length costs the same.
-const maxCells = 512
+const maxCells = 256
 
 // A figure is one number of one run in a form that can be drawn again: what it needs are sums over cells.
 type figure interface {
@@ -93,12 +95,13 @@ type spread struct {
 	values int
 	number int // of cells
 	sum    *ratio
-	sorted []float64
+	// at are the percentiles that were asked for, 0..100.
+	at map[float64]float64
 }
 
 // spreadOf makes the spread of values, where request i of n has values[offsets[i]:offsets[i+1]].
 func spreadOf(n int, values []float64, offsets []int, percentiles []float64) *spread {
-	s := &spread{values: len(values), number: cellsOf(n)}
+	s := &spread{values: len(values), number: cellsOf(n), at: map[float64]float64{}}
 	s.sum = ratioOf(n, func(i int) (float64, float64) {
 		total := 0.0
 		for _, v := range values[offsets[i]:offsets[i+1]] {
@@ -109,9 +112,12 @@ func spreadOf(n int, values []float64, offsets []int, percentiles []float64) *sp
 	if len(values) == 0 {
 		return s
 	}
-	s.sorted = slices.Clone(values)
-	slices.Sort(s.sorted)
-	s.thresholds = thresholdsOf(s.sorted, percentiles)
+	sorted := slices.Clone(values)
+	slices.Sort(sorted)
+	s.thresholds = thresholdsOf(sorted, percentiles)
+	for _, p := range percentiles {
+		s.at[p] = numpy.PercentileSorted(sorted, p)
+	}
 
 	// First how many values of each cell fall between two thresholds, then sums over both.
 	cell := make([][]uint32, len(s.thresholds))
@@ -183,12 +189,14 @@ type quantile struct {
 	v float64
 }
 
-// quantile is the percentile p of 0..100; nil when the spread has no values.
+// quantile is the percentile p of 0..100; nil when it was not asked for or the
+// spread has no values.
 func (s *spread) quantile(p float64) *quantile {
-	if s.values == 0 {
+	v, ok := s.at[p]
+	if !ok {
 		return nil
 	}
-	return &quantile{s, p / 100, percentileSorted(s.sorted, p)}
+	return &quantile{s, p / 100, v}
 }
 
 func (q *quantile) cells() int     { return q.number }
@@ -196,8 +204,7 @@ func (q *quantile) value() float64 { return q.v }
 
 func (q *quantile) pull() []float64 {
 	out := make([]float64, q.number)
-	j := max(sort.SearchFloat64s(q.thresholds, q.v), 0)
-	j = min(j, len(q.thresholds)-1)
+	j := min(sort.SearchFloat64s(q.thresholds, q.v), len(q.thresholds)-1)
 	// Of values above a quantile, each cell has its share or more.
 	share := 1 - float64(q.rank[j])/float64(q.values)
 	for i := range out {
