@@ -4,7 +4,9 @@ package numpy
 // Linux: tables of 1/c and log(c) for points c near the middle of each of the 128
 // intervals of [0.6875, 1.375), of 2**(i/128), and the coefficients of its
 // polynomials. They decide the last bit of every logarithm and power, and with it
-// the last bit of every arrival; libm_test.go holds values they have to give.
+// the last bit of every arrival; testdata/libm.txt holds values they have to give. The
+// GNU C library has them from Arm's Optimized Routines (MIT, or Apache-2.0 with LLVM
+// exceptions).
 
 const (
 	ln2hi     = 0x1.62e42fefa38p-1
