@@ -83,7 +83,7 @@ func strip(left, right bool) normalizer {
 			}
 		}
 		if right {
-			p.text = strings.TrimRightFunc(p.text, isWhite)
+			p = p.slice(0, len(strings.TrimRightFunc(p.text, isWhite)))
 		}
 		return p
 	}

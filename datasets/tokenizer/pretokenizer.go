@@ -17,7 +17,7 @@ type piece struct {
 }
 
 func (p piece) slice(from, to int) piece {
-	return piece{text: p.text[from:to], id: -1, zero: max(p.zero-from, -1)}
+	return piece{text: p.text[from:to], id: -1, zero: min(max(p.zero-from, -1), to-from)}
 }
 
 func (p piece) prepend(text string) piece {
