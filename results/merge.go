@@ -21,9 +21,9 @@ type MergeOptions struct {
 	AllowMissing bool
 	// AllowLate merges shards whose load began later than it was told to.
 	AllowLate bool
-	// Judge says how the merged run ended, from the load's requests and those of them that failed, when every shard
-	// ended well; nil is well. One shard cannot know how many requests failed in the whole run.
-	Judge func(m *Manifest, requests, failed int) (Outcome, string)
+	// Judge says how the merged run ended, from the load's requests, those of them that failed and the message of the
+	// first one, when every shard ended well; nil is well. One shard cannot know how many requests failed in the whole run.
+	Judge func(m *Manifest, requests, failed int, example string) (Outcome, string)
 	// Doubts are doubts about one shard that its manifest tells; they become warnings of the merged run.
 	Doubts func(m *Manifest) []string
 	// Progress hears now and then how many records of all were merged.
@@ -38,7 +38,7 @@ type Merged struct {
 }
 
 // mergePending bounds what a merge holds for a disk that is slower than itself.
-const mergePending = 8 << 20
+const mergePending = 2 << 20
 
 // Merge puts the shards of one run together into the new run folder out. Every figure of the merged run is
 // what it would be had one process recorded the same requests: the records are the shards' own lines, in the order in which their
@@ -77,7 +77,7 @@ func Merge(out string, dirs []string, o MergeOptions) (*Merged, error) {
 	}
 	outcome, reason := mergeOutcome(parts, len(merging.Missing) > 0)
 	if outcome == OK && o.Judge != nil {
-		outcome, reason = o.Judge(&m, load.requests, load.failed)
+		outcome, reason = o.Judge(&m, load.requests, load.failed, load.example)
 	}
 	if err := w.Close(outcome, reason); err != nil {
 		return nil, err
@@ -256,7 +256,11 @@ func start(m Moment) string {
 }
 
 // loadCount counts the load's own requests.
-type loadCount struct{ requests, failed int }
+type loadCount struct {
+	requests, failed int
+	// example is the message of the first failure.
+	example string
+}
 
 // mergeRecords copies the lines of all parts in the order in which their requests ended.
 func mergeRecords(w *Writer, parts []*part, progress func(done, all int)) (loadCount, error) {
@@ -282,6 +286,11 @@ func mergeRecords(w *Writer, parts []*part, progress func(done, all int)) (loadC
 			count.requests++
 			if c.head.failed {
 				count.failed++
+				if count.failed == 1 {
+					if rec, err := parseRecord(c.text); err == nil && rec.Failure != nil {
+						count.example = rec.Failure.Message
+					}
+				}
 			}
 			switch {
 			case c.head.id%c.shard.N != c.shard.K:

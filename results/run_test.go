@@ -1,7 +1,6 @@
 package results
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -9,7 +8,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -28,52 +26,6 @@ func TestMain(m *testing.M) {
 		recordUntilKilled(dir)
 	}
 	goleak.VerifyTestMain(m)
-}
-
-// recordUntilKilled is the process that TestKilledRun kills. It speaks up whenever the file has grown.
-func recordUntilKilled(dir string) {
-	w, err := Create(dir, Manifest{})
-	if err != nil {
-		panic(err)
-	}
-	size := int64(0)
-	for i := 0; ; i++ {
-		if err := w.Record(numbered(i)); err != nil {
-			panic(err)
-		}
-		if info, err := os.Stat(filepath.Join(dir, RecordsName)); err == nil && info.Size() > size {
-			fmt.Println("recording")
-			size = info.Size()
-		}
-	}
-}
-
-func TestKilledRun(t *testing.T) {
-	for round := range 3 {
-		dir := filepath.Join(t.TempDir(), "run")
-		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), "RESULTS_TEST_RECORD_INTO="+dir)
-		out, err := child.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := child.Start(); err != nil {
-			t.Fatal(err)
-		}
-		for words := bufio.NewReader(out); round >= 0; round-- {
-			if word, err := words.ReadString('\n'); word != "recording\n" {
-				t.Fatalf("the child said %q, %v", word, err)
-			}
-		}
-		if err := child.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		_ = child.Wait()
-		run, n := read(t, dir)
-		if ok, why := run.Complete(); ok || n == 0 || !strings.Contains(why, fmt.Sprintf("%d records are here", n)) {
-			t.Errorf("%d records, complete %t: %s", n, ok, why)
-		}
-	}
 }
 
 // numbered is record i of a made-up run.

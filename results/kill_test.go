@@ -1,0 +1,197 @@
+package results
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// recordUntilKilled is the process that TestKilledAtRandomMoments kills. It says how many records the disk has whenever there
+// are more.
+func recordUntilKilled(dir string) {
+	w, err := createWith(dir, Manifest{}, writerOptions{limit: 64 << 10, segment: 16 << 10, interval: 2 * time.Millisecond})
+	if err != nil {
+		panic(err)
+	}
+	said := 0
+	for i := 0; ; i++ {
+		if err := w.Record(numbered(i)); err != nil {
+			panic(err)
+		}
+		n := w.Synced()
+		for ; n < i-200; n = w.Synced() { // as a run would: a few records a sync, not all that a disk can take
+			runtime.Gosched()
+		}
+		if n > said {
+			fmt.Println(n)
+			said = n
+		}
+	}
+}
+
+func TestKilledAtRandomMoments(t *testing.T) {
+	rounds := 100
+	if testing.Short() {
+		rounds = 10
+	}
+	var workers sync.WaitGroup
+	for worker := range 4 {
+		workers.Go(func() {
+			rng := rand.New(rand.NewPCG(5, uint64(worker)))
+			for round := worker; round < rounds; round += 4 {
+				killed(t, round, time.Duration(rng.Int64N(int64(20*time.Millisecond))))
+			}
+		})
+	}
+	workers.Wait()
+}
+
+// killed kills a recording process some time after its first sync, and reads what it left.
+func killed(t *testing.T, round int, after time.Duration) {
+	dir := filepath.Join(t.TempDir(), "run")
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), "RESULTS_TEST_RECORD_INTO="+dir)
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if err := child.Start(); err != nil {
+		t.Error(err)
+		return
+	}
+	synced := 0
+	words := bufio.NewReader(out)
+	for {
+		word, err := words.ReadString('\n')
+		if err == io.EOF || !strings.HasSuffix(word, "\n") {
+			break // dead, perhaps in the middle of a word
+		}
+		if _, err := fmt.Sscan(word, &synced); err != nil {
+			t.Errorf("round %d: the child said %q", round, word)
+		}
+		if after > 0 {
+			time.AfterFunc(after, func() { _ = child.Process.Kill() })
+			after = 0
+		}
+	}
+	_ = child.Wait()
+	run, err := Open(dir)
+	if err != nil {
+		t.Errorf("round %d: %v", round, err)
+		return
+	}
+	defer run.Close()
+	n, err := readNumbered(run)
+	if err != nil {
+		t.Errorf("round %d: %v", round, err)
+	}
+	if n < synced || n != run.Len() || synced == 0 {
+		t.Errorf("round %d: %d records were synced, %d are announced, %d can be read", round, synced, run.Len(), n)
+	}
+	if ok, why := run.Complete(); ok || !strings.Contains(why, fmt.Sprintf("%d records are here", n)) {
+		t.Errorf("round %d: complete %t: %s", round, ok, why)
+	}
+	if m := run.Manifest(); m.Outcome != "" || m.Records != nil {
+		t.Errorf("round %d: the manifest claims outcome %q, records %+v", round, m.Outcome, m.Records)
+	}
+}
+
+// readNumbered counts the records up to the first that cannot be read. The error is that of a record which is not the one recorded.
+func readNumbered(run *Run) (int, error) {
+	n := 0
+	for rec, err := range run.Records() {
+		if err != nil {
+			break
+		}
+		if got, want := appendRecord(nil, rec), appendRecord(nil, numbered(n)); !bytes.Equal(got, want) {
+			return n, fmt.Errorf("record %d is %s, was recorded as %s", n, got, want)
+		}
+		n++
+	}
+	return n, nil
+}
+
+// frailDisk is a file of which a crash of the machine leaves what was synced, and of the rest whatever comes.
+type frailDisk struct {
+	mu     sync.Mutex
+	b      []byte
+	synced int
+}
+
+func (d *frailDisk) Write(p []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.b = append(d.b, p...)
+	return len(p), nil
+}
+
+func (d *frailDisk) Sync() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.synced = len(d.b)
+	return nil
+}
+
+func (d *frailDisk) Truncate(int64) error                { return nil }
+func (d *frailDisk) Seek(at int64, _ int) (int64, error) { return at, nil }
+func (d *frailDisk) Close() error                        { return nil }
+
+// crash is what is left: some of what was not synced arrived, some of it as zeros.
+func (d *frailDisk) crash(rng *rand.Rand) []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	left := bytes.Clone(d.b[:d.synced+rng.IntN(len(d.b)-d.synced+1)])
+	if lost := len(left) - d.synced; lost > 0 {
+		clear(left[d.synced+rng.IntN(lost):])
+	}
+	return left
+}
+
+func TestMachineCrash(t *testing.T) {
+	disk := &frailDisk{}
+	w, err := newWriterWith(t.TempDir(), disk, Manifest{}, writerOptions{segment: 4 << 10, limit: 64 << 10, interval: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(6, 0))
+	most := 0
+	for i := range 6000 {
+		if err := w.Record(numbered(i)); err != nil {
+			t.Fatal(err)
+		}
+		if rng.IntN(100) > 0 {
+			continue
+		}
+		synced := w.Synced()
+		left := disk.crash(rng)
+		run := &Run{}
+		if err := run.index(bytes.NewReader(left), int64(len(left))); err != nil && len(left) > 0 && synced > 0 {
+			t.Fatal(err)
+		}
+		n, err := readNumbered(run)
+		if err != nil || n < synced || n > i+1 {
+			t.Fatalf("after %d records, %d of them synced, %d were read: %v", i+1, synced, n, err)
+		}
+		if ok, _ := run.Complete(); ok {
+			t.Fatalf("a run of %d records that was cut calls itself complete", i+1)
+		}
+		most = max(most, synced)
+	}
+	if err := w.Close(OK, ""); err != nil {
+		t.Fatal(err)
+	}
+	if w.Synced() != 6000 || most == 0 {
+		t.Errorf("%d of 6000 records are synced at the end, %d were before it", w.Synced(), most)
+	}
+}
