@@ -34,6 +34,7 @@ var floors = map[string]int{
 	"profiles/merge":     2,
 	"results/report":     2,
 	"results/compare":    2,
+	"results/page":       3,
 	"loadgen/api":        3,
 	"loadgen/scenario":   4,
 	"cmd/servebench":     5,

@@ -1,0 +1,90 @@
+package page
+
+import (
+	"math"
+	"time"
+
+	"servebench/results"
+)
+
+// The heat map's rows are gap lengths from heatShortest, perDecade of them to a factor of ten.
+const (
+	heatShortest = 100 * time.Microsecond
+	perDecade    = 10
+	decades      = 6
+	heatColumns  = 240
+	// momentsCount is into how many moments the run is cut to see whether all streams stood still at once.
+	momentsCount = 4096
+	// A gap is long when it is longFactor times the median.
+	longFactor = 5
+	// A moment is a stall when this share of at least stallStreams streams waits in a long gap.
+	stallShare   = 0.8
+	stallStreams = 2
+)
+
+// A heat counts the gaps between tokens by when they ended and how long they were, and how many of the streams waited in
+// a long gap at each moment.
+type heat struct {
+	columns grid
+	cells   []uint32 // columns x rows, row by row
+	most    int      // highest row in use
+	moments grid
+	open    []float64 // streams between their first and last event, mean of each moment
+	waiting []float64 // those in a long gap
+	long    time.Duration
+	gaps    int
+}
+
+const heatRows = perDecade * decades
+
+func newHeat(length time.Duration, median float64) *heat {
+	h := &heat{columns: gridOf(length, heatColumns), moments: gridOf(length, momentsCount)}
+	h.cells = make([]uint32, h.columns.n*heatRows)
+	h.open, h.waiting = make([]float64, h.moments.n), make([]float64, h.moments.n)
+	h.long = max(time.Duration(longFactor*median*1e6), time.Millisecond)
+	return h
+}
+
+func (h *heat) add(rec *results.Record, b results.Basis, began results.Moment) {
+	n := len(rec.Chunks)
+	if n < 2 || !rec.OK() {
+		return
+	}
+	at := func(i int) time.Duration { return time.Duration(rec.Chunks[i].Seen(b) - began) }
+	h.moments.spread(h.open, at(0), at(n-1))
+	for i := 1; i < n; i++ {
+		gap := at(i) - at(i-1)
+		h.gaps++
+		row := heatRow(gap)
+		h.most = max(h.most, row)
+		h.cells[row*h.columns.n+h.columns.index(at(i))]++
+		if gap > h.long {
+			h.moments.spread(h.waiting, at(i-1), at(i))
+		}
+	}
+}
+
+func heatRow(gap time.Duration) int {
+	if gap <= heatShortest {
+		return 0
+	}
+	return min(int(math.Log10(float64(gap)/float64(heatShortest))*perDecade), heatRows-1)
+}
+
+// stalled is, for each column of the map, the largest share of streams that waited at one of its moments, and how
+// long the run stood still altogether.
+func (h *heat) stalled() (shares []float64, still time.Duration) {
+	shares = make([]float64, h.columns.n)
+	for i := range h.open {
+		if h.open[i] < stallStreams {
+			continue
+		}
+		share := h.waiting[i] / h.open[i]
+		column := h.columns.index((h.moments.from(i) + h.moments.to(i)) / 2)
+		shares[column] = max(shares[column], min(share, 1))
+		if share >= stallShare {
+			still += h.moments.to(i) - h.moments.from(i)
+		}
+	}
+	return shares, still
+}
