@@ -57,21 +57,96 @@ func inForm(f norm.Form, text string) string {
 	if f.IsNormalString(text) {
 		return text
 	}
+	apply := f.String
+	if manyMarks(text) {
+		apply = func(text string) string { return longForm(f, text) }
+	}
 	var out strings.Builder
 	for {
 		i := strings.IndexFunc(text, func(r rune) bool { return r >= undecomposed[0] && inPairs(undecomposed, r) })
 		if i < 0 {
 			if out.Len() == 0 {
-				return f.String(text)
+				return apply(text)
 			}
-			out.WriteString(f.String(text))
+			out.WriteString(apply(text))
 			return out.String()
 		}
 		_, size := utf8.DecodeRuneInString(text[i:])
-		out.WriteString(f.String(text[:i]))
+		out.WriteString(apply(text[:i]))
 		out.WriteString(text[i : i+size])
 		text = text[i+size:]
 	}
+}
+
+// manyMarks says whether text has more marks in a row than x/text takes without
+// putting a joiner (U+034F) between them.
+func manyMarks(text string) bool {
+	const most = 24 // of 30, as a character may hold some
+	classes := charClasses()
+	run := 0
+	for _, r := range text {
+		if r < 0x300 || classOf(classes, r)&isMark == 0 {
+			run = 0
+		} else if run++; run > most {
+			return true
+		}
+	}
+	return false
+}
+
+// longForm is the normal form by the book: decompose, order the marks, compose.
+func longForm(f norm.Form, text string) string {
+	decomposed := norm.NFD
+	if f == norm.NFKC || f == norm.NFKD {
+		decomposed = norm.NFKD
+	}
+	var runes []rune
+	var classes []uint8
+	for _, r := range text {
+		for _, part := range decomposed.String(string(r)) {
+			runes = append(runes, part)
+			classes = append(classes, norm.NFD.PropertiesString(string(part)).CCC())
+		}
+	}
+	for from := 0; from < len(runes); from++ {
+		to := from
+		for to < len(runes) && classes[to] != 0 {
+			to++
+		}
+		if to > from {
+			at := make([]int, to-from)
+			for i := range at {
+				at[i] = from + i
+			}
+			slices.SortStableFunc(at, func(a, b int) int { return int(classes[a]) - int(classes[b]) })
+			ordered, orderedClasses := make([]rune, len(at)), make([]uint8, len(at))
+			for i, j := range at {
+				ordered[i], orderedClasses[i] = runes[j], classes[j]
+			}
+			copy(runes[from:], ordered)
+			copy(classes[from:], orderedClasses)
+			from = to
+		}
+	}
+	if f == norm.NFD || f == norm.NFKD {
+		return string(runes)
+	}
+	out := runes[:0:0]
+	starter, last := -1, uint8(0) // the last starter in out, and the class after it
+	for i, r := range runes {
+		if starter >= 0 && (last < classes[i] || last == 0 && starter == len(out)-1) {
+			if both := []rune(norm.NFC.String(string([]rune{out[starter], r}))); len(both) == 1 {
+				out[starter] = both[0]
+				continue
+			}
+		}
+		if classes[i] == 0 {
+			starter = len(out)
+		}
+		last = classes[i]
+		out = append(out, r)
+	}
+	return string(out)
 }
 
 // strip removes space at the ends.
