@@ -11,6 +11,8 @@ const (
 	// replicates is how many times runs are drawn again for a figure, curveReplicates for a point of a curve.
 	replicates      = 500
 	curveReplicates = 150
+	// safety widens what blocks find: without it, intervals of 95 % were wrong in up to 5.6 % of simulated comparisons.
+	safety = 1.03
 )
 
 // correlationTime is the integrated autocorrelation time of xs, whose mean is zero: by what factor neighbours that are alike

@@ -138,7 +138,7 @@ func withinRuns(a, b side, logs bool, seed uint64, draws int) estimate {
 			dfs += v * v / p.df
 		}
 	}
-	e.se, e.df = math.Sqrt(variance), math.Inf(1)
+	e.se, e.df = safety*math.Sqrt(variance), math.Inf(1)
 	if dfs > 0 {
 		e.df = variance * variance / dfs
 	}

@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -251,6 +252,7 @@ func percent(n, of int) string {
 
 func main() {
 	repetitions := flag.Int("repetitions", 1000, "repetitions of each row")
+	only := flag.String("only", "", "only rows whose words hold this")
 	flag.Parse()
 	var within []design
 	for _, w := range worlds {
@@ -271,6 +273,13 @@ func main() {
 			}
 		}
 	}
+	for _, runs := range []int{3, 5, 10} {
+		between = append(between, design{world: worlds[3], requests: 1000, runs: runs})
+	}
+	// What requests cannot tell: the runs themselves differ.
+	within = append(within,
+		design{world: worlds[0], requests: 5000, runs: 1, spread: 0.02},
+		design{world: worlds[3], requests: 5000, runs: 1, spread: 0.02, paired: true})
 	fewer := func(d design) int { return max(*repetitions/max(d.runs*d.requests/5000, 1), *repetitions/4) }
 
 	for _, part := range []struct {
@@ -282,6 +291,9 @@ func main() {
 			head(slow)
 			for _, d := range part.designs {
 				d.slow = slow
+				if !strings.Contains(d.words(), *only) {
+					continue
+				}
 				t := d.measure(fewer(d))
 				d.print(&t)
 			}
@@ -311,15 +323,20 @@ func head(slow float64) {
 	fmt.Println("|")
 }
 
-func (d *design) print(t *tally) {
+// words say which design it is.
+func (d *design) words() string {
 	side := fmt.Sprintf("%d requests", d.requests)
 	if d.runs > 1 {
-		side = fmt.Sprintf("%d runs of %d, each %.0f %% faster or slower", d.runs, d.requests, d.spread*100)
-		if d.spread == 0 {
-			side = fmt.Sprintf("%d runs of %d", d.runs, d.requests)
-		}
+		side = fmt.Sprintf("%d runs of %d", d.runs, d.requests)
 	}
-	fmt.Printf("| %s | %s | %s | %d ", d.name, side, map[bool]string{true: "yes", false: "no"}[d.paired], t.repetitions)
+	if d.spread > 0 {
+		side += fmt.Sprintf(", speeds spread by %.0f %%", d.spread*100)
+	}
+	return fmt.Sprintf("%s | %s | %s", d.name, side, map[bool]string{true: "yes", false: "no"}[d.paired])
+}
+
+func (d *design) print(t *tally) {
+	fmt.Printf("| %s | %d ", d.words(), t.repetitions)
 	for _, s := range statistics {
 		text := percent(t.excludes[s], t.repetitions)
 		if n := t.none[s]; n > 0 {
