@@ -361,6 +361,22 @@ func TestReportForms(t *testing.T) {
 			t.Errorf("%s is there", absent)
 		}
 	}
+	var table strings.Builder
+	if err := r.WriteCSV(&table); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []string{"section,row,figure,value\n", "devices,1,busy_ns,54500\n", "gaps,,reasons.host_late.total_ns,59000\n", "kernels,1 k<int>(int),total_ns,29500\n", "phases,1 mixed context 1(64) generation 2 NONE,host_ns.p50,180000\n"} {
+		if !strings.Contains(table.String(), row) {
+			t.Errorf("the CSV lacks %q", row)
+		}
+	}
+	if len(r.Files) > 0 {
+		r.Files[0].File = "<script>"
+	}
+	var html strings.Builder
+	if err := r.WriteHTML(&html); err != nil || strings.Contains(html.String(), "<script>") || !strings.Contains(html.String(), "idle: unlinked") || !strings.Contains(html.String(), "&lt;script&gt;") {
+		t.Errorf("%v\n%s", err, html.String())
+	}
 	for _, by := range []string{"name", "short", "group", "file", "package", "module"} {
 		r.by = by
 		var out strings.Builder

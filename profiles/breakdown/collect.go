@@ -222,7 +222,7 @@ func (c *contents) visit(ev *trace.Event) error {
 func own(pid trace.ID) bool { return !pid.Text && pid.N >= clientPID && pid.N <= lastOwnPID }
 
 func (c *contents) slice(ev *trace.Event) error {
-	if !ev.HasTS || !ev.HasDur || ev.Dur < 0 {
+	if !ev.HasTS || !ev.HasDur || ev.Dur < 0 || ev.End() < ev.TS {
 		c.noDur++
 		return nil
 	}

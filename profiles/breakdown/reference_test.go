@@ -227,10 +227,14 @@ func slowTimes(t *testing.T, events []slowEvent, keep func(*slowEvent) bool) (na
 	address := regexp.MustCompile(` at 0x[0-9a-f]+`)
 	for _, rows := range threads {
 		self := make([]int64, len(rows))
+		plain := make([]string, len(rows))
+		for i, e := range rows {
+			plain[i] = address.ReplaceAllString(e.Name, "")
+		}
 		for i, e := range rows {
 			self[i] += e.end - e.start
 			parent, nested := -1, false
-			name := address.ReplaceAllString(e.Name, "")
+			name := plain[i]
 			for j, o := range rows {
 				if i == j || o.start > e.start || o.end < e.end || o.start == e.start && o.end == e.end && j > i {
 					if j != i && o.start < e.end && e.start < o.end && !(e.start <= o.start && o.end <= e.end) && !(o.start <= e.start && e.end <= o.end) {
@@ -241,7 +245,7 @@ func slowTimes(t *testing.T, events []slowEvent, keep func(*slowEvent) bool) (na
 				if e.start == e.end && o.end == e.start {
 					continue // an empty slice at the very end of another is behind it
 				}
-				nested = nested || address.ReplaceAllString(o.Name, "") == name
+				nested = nested || plain[j] == name
 				if parent < 0 || o.end-o.start < rows[parent].end-rows[parent].start || o.end-o.start == rows[parent].end-rows[parent].start && j > parent {
 					parent = j
 				}
@@ -258,7 +262,7 @@ func slowTimes(t *testing.T, events []slowEvent, keep func(*slowEvent) bool) (na
 			names[name] = n
 		}
 		for i, e := range rows {
-			n := names[address.ReplaceAllString(e.Name, "")]
+			n := names[plain[i]]
 			n.self += self[i]
 			names[n.name] = n
 			classes[e.Cat] += self[i]

@@ -14,31 +14,73 @@ import (
 
 // WriteText writes the report for people: the answers first, then the tables behind them.
 func (r *Report) WriteText(w io.Writer) error {
-	out := bufio.NewWriter(w)
-	t := &texter{w: out}
-	t.summary(r)
-	t.warnings(r)
-	t.tables(r)
+	out := bufio.NewWriter(w) // keeps the first error until Flush
+	p := r.page()
+	for _, f := range p.Files {
+		fmt.Fprintln(out, f)
+	}
+	for i, t := range p.Tables {
+		fmt.Fprintf(out, "\n%s\n", t.Title)
+		tw := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+		for _, row := range append([][]string{t.Head}, t.Rows...) {
+			fmt.Fprintln(tw, "  "+strings.Join(row, "\t"))
+		}
+		tw.Flush()
+		if i == 0 && len(p.Warnings) > 0 {
+			fmt.Fprintln(out)
+			for _, w := range p.Warnings {
+				fmt.Fprintf(out, "warning: %s\n", w)
+			}
+		}
+	}
 	return out.Flush()
 }
 
-// A texter writes sections. Errors stay in the buffered writer until its Flush.
-type texter struct{ w *bufio.Writer }
+// A page is a report as people read it, before it is laid out.
+type page struct {
+	Files    []string
+	Warnings []string
+	Tables   []table // the answers first
+}
 
-func (t *texter) line(format string, args ...any) { fmt.Fprintf(t.w, format+"\n", args...) }
+type table struct {
+	Title string
+	Head  []string
+	Rows  [][]string
+}
 
-// table writes aligned rows; columns are separated by tabs.
+func (r *Report) page() *page {
+	t := &texter{}
+	t.summary(r)
+	t.tables(r)
+	t.page.Warnings = r.Answers().Warnings
+	return &t.page
+}
+
+// A texter gathers the tables of a page.
+type texter struct{ page page }
+
+// table adds a table; the first row is its head, columns are separated by tabs. A table
+// without rows is left out.
 func (t *texter) table(title string, rows []string) {
 	if len(rows) < 2 {
 		return
 	}
-	t.line("")
-	t.line("%s", title)
-	tw := tabwriter.NewWriter(t.w, 0, 0, 2, ' ', 0)
-	for _, row := range rows {
-		fmt.Fprintln(tw, "  "+row)
+	out := table{Title: title, Head: strings.Split(rows[0], "\t")}
+	for _, row := range rows[1:] {
+		out.Rows = append(out.Rows, strings.Split(row, "\t"))
 	}
-	tw.Flush()
+	t.page.Tables = append(t.page.Tables, out)
+}
+
+// cell is a name that cannot break a table.
+func cell(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 // duration prints nanoseconds with four significant digits or so.
@@ -62,6 +104,7 @@ func percent(v float64) string { return strconv.FormatFloat(100*v, 'f', 2, 64) +
 
 // cutName shortens a name from its middle, where names differ least.
 func cutName(s string, n int) string {
+	s = cell(s)
 	if utf8.RuneCountInString(s) <= n {
 		return s
 	}
@@ -80,7 +123,7 @@ func (t *texter) summary(r *Report) {
 		if !f.Complete {
 			cut = ", incomplete"
 		}
-		t.line("%s: %d events%s%s", f.File, f.Events, rank, cut)
+		t.page.Files = append(t.page.Files, fmt.Sprintf("%s: %d events%s%s", f.File, f.Events, rank, cut))
 	}
 	rows := []string{"figure\tvalue"}
 	add := func(name, format string, args ...any) { rows = append(rows, name+"\t"+fmt.Sprintf(format, args...)) }
@@ -156,17 +199,6 @@ func plural(n int, what string) string {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
-}
-
-func (t *texter) warnings(r *Report) {
-	list := r.Answers().Warnings
-	if len(list) == 0 {
-		return
-	}
-	t.line("")
-	for _, w := range list {
-		t.line("warning: %s", w)
-	}
 }
 
 func statsRow(s *Stats) string {
