@@ -102,6 +102,9 @@ func (t *Tokenizer) configure(dir string) error {
 		}
 		maps.Copy(fields, older)
 	}
+	if err := t.rebuildAsLlama(dir, fields); err != nil {
+		return err
+	}
 	c := &t.config
 	read := func(name string, into any) error {
 		raw, ok := fields[name]

@@ -19,7 +19,7 @@ type Options struct {
 }
 
 // beside are the files that may stand beside tokenizer.json.
-var beside = []string{"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json"}
+var beside = []string{"tokenizer_config.json", "config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json"}
 
 // Find returns the folder (or the file) that holds the tokenizer called name: name
 // itself when it exists on this machine, else the repository of that name in the
