@@ -81,8 +81,9 @@ type Plan struct {
 	// Stages run one after the other. A stage begins when the one before sent its last request or its
 	// time was up; what is in flight carries over.
 	Stages []Stage
-	// Sender words and sends.
+	// Sender words and sends; Model is the name in its requests, for the records.
 	Sender Sender
+	Model  string
 	// Clock is the run's clock.
 	Clock Clock
 	// Start is when the first stage begins; zero is as soon as the first requests are ready.

@@ -92,6 +92,9 @@ func (e *engine) send(j job, due, released results.Moment) {
 		AudioSeconds: audioSeconds(j.Sample),
 		Due:          due, Released: released, Encoding: j.encoding,
 	}
+	if rec.Model == "" {
+		rec.Model = e.Model
+	}
 	e.Live.begin()
 	switch {
 	case j.err != nil:

@@ -29,16 +29,24 @@ func reportCommand() *cobra.Command {
 				return failed(err)
 			}
 			defer run.Close()
-			s, err := summary.OfRun(run)
-			if err != nil {
-				return failed(err)
+			var s *summary.Summary
+			if run.Manifest().Began != 0 || run.Len() > 0 { // else no load was sent: a script's run, or one that ended before
+				if s, err = summary.OfRun(run); err != nil {
+					return failed(err)
+				}
 			}
 			if format != "text" {
+				if s == nil {
+					return failed(fmt.Errorf("%s: no load was sent, so there are no figures: %s", args[0], run.Manifest().Reason))
+				}
 				return failed(report.Write(cmd.OutOrStdout(), format, s))
 			}
 			server, err := scenario.ServerAnswers(run)
 			if err != nil {
 				return failed(err)
+			}
+			if s == nil && server == nil {
+				return failed(fmt.Errorf("%s: nothing was measured: %s", args[0], run.Manifest().Reason))
 			}
 			return failed(printRun(cmd.OutOrStdout(), s, server, report.Options{}))
 		},

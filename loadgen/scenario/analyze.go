@@ -50,7 +50,7 @@ func (r *runner) analyze(ctx context.Context, result *Result) error {
 		return fmt.Errorf("the traces were collected, and could not be analysed: %w", err)
 	}
 	result.Server = &report.Server{Trace: answers}
-	err = r.mergeTraces(result, answers, traces)
+	err = r.mergeTraces(ctx, result, answers, traces)
 	text, jsonErr := json.MarshalIndent(result.Server, "", "  ")
 	if jsonErr != nil {
 		return errors.Join(err, jsonErr)
@@ -59,7 +59,7 @@ func (r *runner) analyze(ctx context.Context, result *Result) error {
 }
 
 // mergeTraces writes the merged file.
-func (r *runner) mergeTraces(result *Result, answers *breakdown.Report, traces []merge.Trace) error {
+func (r *runner) mergeTraces(ctx context.Context, result *Result, answers *breakdown.Report, traces []merge.Trace) error {
 	steps, others, err := merge.Found(answers, traces)
 	if err != nil {
 		return err
@@ -80,19 +80,19 @@ func (r *runner) mergeTraces(result *Result, answers *breakdown.Report, traces [
 					readErr = err
 					return
 				}
-				if rec.Kind == results.Load && !yield(rec) {
+				if !yield(rec) { // of every kind: each took part in the server's steps
 					return
 				}
 			}
 		},
-		SameHost: r.host == nil || r.host.process != nil || r.host.sim != nil || loopback(r.Server.URL),
+		SameHost: r.host == nil || r.host.process != nil || r.host.sim != nil || r.target.Local(ctx),
 		RunID:    filepath.Base(r.Dir), Tool: results.ToolVersion(), URL: results.RedactURL(r.Server.URL), Seed: &seed,
 	})
 	if err = errors.Join(err, readErr); err != nil {
 		return fmt.Errorf("the traces were collected, and the requests could not be put into them: %w", err)
 	}
 	result.Merged = out
-	for _, w := range append(merged.Warnings, merged.Clock.Warnings...) {
+	for _, w := range merged.Warnings {
 		r.Watcher.Warn(w)
 	}
 	clock := &report.ClockNote{Theta: merged.Clock.Theta, Method: merged.Clock.Method, Aligned: merged.Clock.Aligned}

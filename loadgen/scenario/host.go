@@ -188,16 +188,3 @@ func vllmVersion(ctx context.Context, program string) (major, minor int, ok bool
 	minor, _ = strconv.Atoi(m[2])
 	return major, minor, true
 }
-
-// loopback says whether an address is this machine's own.
-func loopback(address string) bool {
-	u, err := url.Parse(address)
-	if err != nil {
-		return false
-	}
-	if u.Scheme == "unix" || u.Hostname() == "localhost" {
-		return true
-	}
-	ip := net.ParseIP(u.Hostname())
-	return ip != nil && ip.IsLoopback()
-}

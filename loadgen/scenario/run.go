@@ -42,6 +42,8 @@ type Options struct {
 	// Shard is this process's part of the load; StartAt is when the load begins, zero for as soon as it can.
 	Shard   loadgen.Shard
 	StartAt results.Moment
+	// ClockReference is a server whose clock the shards of a load are compared with, beside the server under test's.
+	ClockReference string
 	// Command is the command line, for the manifest. Settings completes what reports print about the load.
 	Command  []string
 	Settings func(*results.Settings)
@@ -93,7 +95,8 @@ type Result struct {
 }
 
 // Run carries out a scenario from end to end. Whatever happens, the run folder says it. The error is why there is
-// no result, or why the result is not all of it; the Result's Summary is nil when nothing was measured.
+// no result, or why the result is not all of it; the Result's Summary is nil when nothing was measured. The Result
+// itself is nil, and the error Problems, when the scenario makes no sense.
 func Run(ctx context.Context, s *Scenario, o Options) (result *Result, err error) {
 	if faults := s.Faults(); len(faults) > 0 {
 		var found Problems
@@ -113,7 +116,7 @@ func Run(ctx context.Context, s *Scenario, o Options) (result *Result, err error
 	e := &expander{run: dir, script: filepath.Join(dir, "script.py")}
 	expanded, err := s.expand(e)
 	if err != nil {
-		return nil, err
+		return nil, Problems{{Source: "scenario", Message: err.Error()}}
 	}
 	r := &runner{Scenario: expanded, Options: o, clock: newRunClock()}
 	if o.URL != "" {
@@ -122,10 +125,14 @@ func Run(ctx context.Context, s *Scenario, o Options) (result *Result, err error
 	if r.Traces != "" && r.Profile != nil {
 		r.Profile.Traces = r.Traces
 	}
-	if err := r.create(s); err != nil {
-		return nil, err
+	if err := r.checkShard(); err != nil {
+		return nil, Problems{{Source: "scenario", Message: err.Error()}}
 	}
 	result = &Result{Dir: r.Dir}
+	if err := r.create(s); err != nil {
+		result.Outcome, result.Reason = results.Failed, err.Error()
+		return result, err
+	}
 	defer func() {
 		result.Outcome, result.Reason = r.outcome(ctx, err)
 		outcome, reason := result.Outcome, result.Reason
@@ -213,9 +220,7 @@ func (r *runner) create(asWritten *Scenario) error {
 		Scenario: results.RedactJSON(text), Seed: r.Seed, Machine: results.ThisMachine(), Created: r.clock.Now(), Basis: basis,
 		Clocks: []results.ClockPair{r.clockPair()},
 	}
-	if r.Shard.N > 1 {
-		m.Shard = &results.Shard{K: r.Shard.K, N: r.Shard.N}
-	}
+	m.Shard = r.shardMark()
 	r.out, err = results.Create(r.Dir, m)
 	return err
 }
@@ -292,12 +297,13 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 		return err
 	}
 	defer r.client.Close()
+	r.noteClocks(ctx)
 	requests := r.requests(data, planned, names)
 	if err := r.warmUp(ctx, requests); err != nil {
 		return err
 	}
 	return r.bracket(ctx, loadgen.Plan{
-		Requests: requests, Stages: stages, Sender: r.client, Clock: r.clock, Shard: r.Shard, Start: r.StartAt, Live: new(loadgen.Live),
+		Requests: requests, Stages: stages, Sender: r.client, Model: r.servedModel, Clock: r.clock, Shard: r.Shard, Start: r.StartAt, Live: new(loadgen.Live),
 		Probe: r.probe(requests),
 	}, planned, result)
 }
@@ -622,7 +628,7 @@ func (r *runner) warmUp(ctx context.Context, requests func(int) (loadgen.Request
 			return err
 		}
 	}
-	n := r.Warmup.Requests
+	n := r.warmupShare(r.Warmup.Requests)
 	if n == 0 {
 		return nil
 	}
@@ -682,7 +688,7 @@ func (r *runner) readyCheck(ctx context.Context, q loadgen.Request, limit time.D
 
 // probe is the side stream of one-token probes.
 func (r *runner) probe(requests func(int) (loadgen.Request, bool)) *loadgen.Probe {
-	if r.Load.ProbeRate <= 0 {
+	if r.Load.ProbeRate <= 0 || !r.leads() {
 		return nil
 	}
 	q, _ := requests(0)
@@ -694,7 +700,7 @@ func (r *runner) probe(requests func(int) (loadgen.Request, bool)) *loadgen.Prob
 // bracket carries out the load with the profiler around it.
 func (r *runner) bracket(ctx context.Context, plan loadgen.Plan, planned int, result *Result) error {
 	load := func(ctx context.Context) error { return r.load(ctx, plan, planned) }
-	if r.Profile == nil {
+	if r.Profile == nil || !r.leads() {
 		return load(ctx)
 	}
 	kind := r.Profile.Kind
@@ -725,6 +731,7 @@ func (r *runner) bracket(ctx context.Context, plan loadgen.Plan, planned int, re
 	default:
 		r.session, err = b.Do(ctx, func(ctx context.Context) error {
 			defer r.Watcher.Phase("stopping the profiler: the server writes its trace, which can take minutes")
+			defer r.drain(ctx)
 			return load(ctx)
 		})
 	}
@@ -784,11 +791,13 @@ func (r *runner) load(ctx context.Context, plan loadgen.Plan, planned int) error
 		r.recorder = summary.NewRecorder(summary.ConfigOf(m))
 	})
 	var failed error
+	start := r.watchStart()
 	for rec := range loadgen.Run(ctx, plan) {
 		if err := r.out.Record(&rec); err != nil {
 			failed = err
 			break
 		}
+		start.add(&rec)
 		r.recorder.Add(&rec)
 		r.tally.add(&rec)
 		r.Watcher.Record(&rec)
@@ -804,6 +813,7 @@ func (r *runner) load(ctx context.Context, plan loadgen.Plan, planned int) error
 		m.Stamps = r.client.Stamps()
 	})
 	r.Watcher.Loaded()
+	r.noteStart(start)
 	if failed != nil {
 		return failed
 	}
