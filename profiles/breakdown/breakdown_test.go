@@ -289,6 +289,26 @@ func TestRanks(t *testing.T) {
 	}
 }
 
+// TestRanksInOneFile analyses what trace.Join makes of two ranks: devices of the same
+// number stay apart, and phases count each step once.
+func TestRanksInOneFile(t *testing.T) {
+	one := writeTrace(t, smallCUDA)
+	joined := filepath.Join(t.TempDir(), "both.json")
+	if _, err := trace.Join(joined, []trace.Rank{{Path: one, Rank: 0}, {Path: one, Rank: 1}}, trace.Additions{}); err != nil {
+		t.Fatal(err)
+	}
+	r, single := analyze(t, Options{}, joined), analyze(t, Options{}, one)
+	if len(r.Devices) != 2 || r.Devices[0].Busy != single.Devices[0].Busy || r.Devices[1].Idle != single.Devices[0].Idle || r.AllDevices.Busy != single.Devices[0].Busy {
+		t.Errorf("devices %+v", r.Devices)
+	}
+	if r.Launch.Linked != 2*single.Launch.Linked || r.Gaps.Reasons["host_late"].Total != 2*single.Gaps.Reasons["host_late"].Total {
+		t.Errorf("launch %+v, gaps %+v", r.Launch, r.Gaps.Reasons)
+	}
+	if len(r.Steps) != 2 || !r.Steps[1].Aside || r.ByPhase[0].Count != 1 || *r.Steps[1].DevRows != 5 {
+		t.Errorf("steps %+v", r.Steps)
+	}
+}
+
 func TestCompilesAndCaptures(t *testing.T) {
 	row := func(cat, name string, ts, dur int) string {
 		return fmt.Sprintf(`{"ph": "X", "cat": %q, "name": %q, "pid": 5, "tid": 5, "ts": %d, "dur": %d, "args": {"correlation": %d}}`, cat, name, ts, dur, ts)
@@ -334,6 +354,24 @@ func TestMergedRequests(t *testing.T) {
 	q := r.Requests
 	if q.Count != 3 || q.Linked != 2 || q.Unlinked != 1 || q.Queue.Max != 40000 || q.Queue.P50 != 20000 || q.Prefill.Total != 90000 || q.Return.Total != 40000 || q.InFlight != 420000 {
 		t.Errorf("requests %+v %+v %+v", q, q.Queue, q.Return)
+	}
+	if l := q.List; len(l) != 3 || l[0].Name != "req 1" || *l[0].Step != 1 || *l[1].Step != 2 || *l[1].Return != 20000 || l[2].Step != nil || *l[2].TTFT != 40000 {
+		t.Errorf("requests %+v", l)
+	}
+	for what, want := range map[string]string{
+		"slowest-step": "120000 290000 <nil>", "request:2": "210000 420000 <nil>", "request:9": "0 0 the trace holds no request 9",
+		"compile": "0 0 the trace has no recompilation", "x": `0 0 nothing is called "x": have slowest-step, compile, request:ID`,
+	} {
+		from, to, err := r.Around(what)
+		if got := fmt.Sprint(from, " ", to, " ", err); got != want {
+			t.Errorf("%s: got %s, want %s", what, got, want)
+		}
+	}
+	if from, to, err := r.StepWindow(2, 5); from != 250000 || to != 290000 || err != nil {
+		t.Errorf("steps 2..5: %d, %d, %v", from, to, err)
+	}
+	if _, _, err := r.StepWindow(3, 3); err == nil {
+		t.Error("a third step was found")
 	}
 	if r.Host.Rows != 2 {
 		t.Errorf("%d host rows: the client's are not the server's", r.Host.Rows)

@@ -200,6 +200,9 @@ func TestGoldenFigures(t *testing.T) {
 				s := r.Steps[i]
 				same("step", stepRow{s.Name, s.HostNS, *s.DevRows, *s.DevLead, *s.DevBusy}, w)
 			}
+			if want := map[string]string{"vllm_prefilldecode.pt.trace.json.gz": "context 9(8155) generation 37 PIECEWISE", "vllm_decode_full.pt.trace.json.gz": "generation 32 FULL", "b200_eager.pt.trace.json.gz": "context 1(888) NONE"}[g.file]; want != "" {
+				same("bucket", r.Steps[0].Bucket, want)
+			}
 			for i, w := range g.python {
 				n := r.Python.TopSelf[i]
 				same("python", nameRow{n.Name, n.Count, n.Total, n.Self}, w)

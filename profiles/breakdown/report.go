@@ -187,6 +187,8 @@ type Step struct {
 	Tokens      *int64 `json:"tokens,omitempty"`
 	Thread      string `json:"thread,omitempty"`
 	File        string `json:"file,omitempty"`
+	// Aside says that phases leave the step out: another rank's, or another thread's.
+	Aside bool `json:"aside,omitempty"`
 }
 
 // Stats describe a set of durations. Percentiles are nearest-rank.
@@ -573,6 +575,23 @@ type Requests struct {
 	// IdleInFlight is device idleness while requests were in flight.
 	IdleInFlight *int64 `json:"idle_in_flight_ns,omitempty"`
 	InFlight     int64  `json:"in_flight_ns"`
+	// List are the requests in the order of sending.
+	List []Request `json:"list,omitempty"`
+}
+
+// A Request is one request of a merged trace.
+type Request struct {
+	Name  string `json:"name"`
+	Start int64  `json:"start_ns"`
+	End   int64  `json:"end_ns"`
+	TTFT  *int64 `json:"ttft_ns,omitempty"`
+	// Step is the number of the step that computed its prompt, from 1; Ambiguous says that
+	// others could have.
+	Step      *int   `json:"step,omitempty"`
+	Ambiguous bool   `json:"ambiguous,omitempty"`
+	Queue     *int64 `json:"network_and_queue_ns,omitempty"`
+	Prefill   *int64 `json:"prefill_ns,omitempty"`
+	Return    *int64 `json:"return_ns,omitempty"`
 }
 
 // JSON is the report in its stable form, indented, with a line break at the end.

@@ -73,6 +73,7 @@ func (a *analysis) requestsOf(c *contents) *Requests {
 	}
 	for _, r := range list {
 		out.Count++
+		row := Request{Name: r.name, Start: r.start, End: r.end}
 		flight = append(flight, span{r.start, r.end})
 		first, ok := r.start, false
 		for _, w := range firsts[r.lane] {
@@ -82,8 +83,10 @@ func (a *analysis) requestsOf(c *contents) *Requests {
 		}
 		if !ok {
 			out.Unlinked++
+			out.List = append(out.List, row)
 			continue
 		}
+		row.TTFT = ptr(first - r.start)
 		ttft = append(ttft, first-r.start)
 		took, candidates := -1, 0
 		for i, s := range steps {
@@ -102,9 +105,11 @@ func (a *analysis) requestsOf(c *contents) *Requests {
 		switch {
 		case candidates == 0:
 			out.Unlinked++
+			out.List = append(out.List, row)
 			continue
 		case candidates > 1:
 			out.Ambiguous++
+			row.Ambiguous = true
 		default:
 			out.Linked++
 		}
@@ -117,6 +122,8 @@ func (a *analysis) requestsOf(c *contents) *Requests {
 		queue = append(queue, s.start-r.start)
 		prefill = append(prefill, end-s.start)
 		back = append(back, first-end)
+		row.Step, row.Queue, row.Prefill, row.Return = ptr(took+1), ptr(s.start-r.start), ptr(end-s.start), ptr(first-end)
+		out.List = append(out.List, row)
 	}
 	out.TTFT, out.Queue, out.Prefill, out.Return = statsOf(ttft), statsOf(queue), statsOf(prefill), statsOf(back)
 	active := union(flight)

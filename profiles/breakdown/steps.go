@@ -346,7 +346,37 @@ func (a *analysis) engineSteps() []*step {
 	if best < 0 {
 		return nil
 	}
-	return a.files[best].stepList
+	return a.files[best].leading()
+}
+
+// leading are the steps of one engine: those of the thread with the most, of the lowest
+// process where several have as many, as in a file of several ranks.
+func (c *contents) leading() []*step {
+	counts := map[uint32]int{}
+	for _, s := range c.stepList {
+		counts[s.thread]++
+	}
+	if len(counts) == 1 || c.stepList[0].rule == ruleProfilerStep || c.stepList[0].rule == ruleGaudi {
+		return c.stepList
+	}
+	best := c.stepList[0].thread
+	for thread, n := range counts {
+		switch x, y := c.threads[thread], c.threads[best]; {
+		case n != counts[best]:
+			if n > counts[best] {
+				best = thread
+			}
+		case x.pid.Compare(y.pid) < 0, x.pid == y.pid && x.tid.Compare(y.tid) < 0:
+			best = thread
+		}
+	}
+	var out []*step
+	for _, s := range c.stepList {
+		if s.thread == best {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 func (a *analysis) several() bool { return len(a.files) > 1 }
@@ -373,10 +403,19 @@ func (a *analysis) stepFigures() {
 			a.warn("%s: %d steps from outside the recorded window left out", a.files[i].meta.Name, c.beforeWindow)
 		}
 	}
-	for _, s := range a.steps {
-		a.report.Steps = append(a.report.Steps, a.reportStep(s))
-	}
 	steps := a.engineSteps()
+	leads := map[*step]bool{}
+	for _, s := range steps {
+		leads[s] = true
+	}
+	for _, s := range a.steps {
+		row := a.reportStep(s)
+		row.Aside = !leads[s]
+		a.report.Steps = append(a.report.Steps, row)
+	}
+	if lead := a.files[steps[0].file]; len(steps) < len(lead.stepList) {
+		a.warn("%s: steps run on several threads, as with several ranks in one file: phases are those of %s", lead.meta.Name, lead.threadName(steps[0].thread))
+	}
 	if withSteps > 1 {
 		a.warn("phases are those of %s; the list of steps has those of all files", a.files[steps[0].file].meta.Name)
 	}
