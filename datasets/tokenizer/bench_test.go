@@ -30,9 +30,10 @@ func proseOf(pieces int) (texts []string, size int) {
 	return texts, size
 }
 
-// BenchmarkEncode is the speed of counting prompts. The bar is the Rust library on
-// the same text, single-threaded: about 3 MB/s on the machine where this ran at 60
-// (llama3) and 12 (llama2).
+// BenchmarkEncode is the speed of counting prompts. The bar is the Rust library
+// (0.23.3) on the same text and machine, one thread. MB/s there and here:
+//
+//	gpt2 4.9 113, llama3 4.2 102, llama2 5.5 78, unigram 4.8 22, wordpiece 3.4 26
 func BenchmarkEncode(b *testing.B) {
 	texts, size := proseOf(64)
 	dir := goldenDir(b)

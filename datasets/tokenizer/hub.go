@@ -176,6 +176,9 @@ func (h *Hub) File(ctx context.Context, repo Repo, name string) (string, error) 
 		if haveCached {
 			return cached, nil
 		}
+		if h.knownMissing(r, name) {
+			return "", fmt.Errorf("%s %s has no file %s: %w", r.Type, r.ID, name, fs.ErrNotExist)
+		}
 		return "", fmt.Errorf("%s: %s is not in the cache %s, and HF_HUB_OFFLINE forbids to ask the Hub: %w", r.ID, name, h.Cache, errNotCached)
 	}
 	meta, err := h.head(ctx, r, name)
@@ -188,6 +191,9 @@ func (h *Hub) File(ctx context.Context, repo Repo, name string) (string, error) 
 		}
 		return "", fmt.Errorf("%s: %s is not in the cache %s, and %w: give a local folder, or set HF_ENDPOINT to a mirror", r.ID, name, h.Cache, err)
 	default:
+		if errors.Is(err, fs.ErrNotExist) && commitHash.MatchString(meta.commit) {
+			h.noteMissing(r, name, meta.commit)
+		}
 		return "", err
 	}
 	folder := h.folder(r)
@@ -217,17 +223,36 @@ func (h *Hub) File(ctx context.Context, repo Repo, name string) (string, error) 
 // errNotCached marks a file that only the network could bring.
 var errNotCached = errors.New("not cached")
 
+// commitOf is the commit a revision was last seen at, or the revision itself.
+func (h *Hub) commitOf(r Repo) string {
+	if data, err := os.ReadFile(filepath.Join(h.folder(r), "refs", filepath.FromSlash(r.Revision))); err == nil {
+		if commit := strings.TrimSpace(string(data)); commitHash.MatchString(commit) {
+			return commit
+		}
+	}
+	return r.Revision
+}
+
+// noteMissing remembers that a commit has no such file, where Python's tools look
+// for it. That is a convenience: nothing fails when it cannot be written.
+func (h *Hub) noteMissing(r Repo, name, commit string) {
+	path := filepath.Join(h.folder(r), ".no_exist", commit, filepath.FromSlash(name))
+	if os.MkdirAll(filepath.Dir(path), 0o777) == nil {
+		_ = os.WriteFile(path, nil, 0o666)
+	}
+	if r.Revision != commit {
+		_ = writeRef(filepath.Join(h.folder(r), "refs", filepath.FromSlash(r.Revision)), commit)
+	}
+}
+
+func (h *Hub) knownMissing(r Repo, name string) bool {
+	_, err := os.Stat(filepath.Join(h.folder(r), ".no_exist", filepath.FromSlash(h.commitOf(r)), filepath.FromSlash(name)))
+	return err == nil
+}
+
 // cached finds a file in the cache by its revision.
 func (h *Hub) cached(r Repo, name string) (string, bool) {
-	folder := h.folder(r)
-	commit := r.Revision
-	if data, err := os.ReadFile(filepath.Join(folder, "refs", filepath.FromSlash(r.Revision))); err == nil {
-		commit = strings.TrimSpace(string(data))
-	}
-	if !safePath(commit) {
-		return "", false
-	}
-	pointer := filepath.Join(folder, "snapshots", filepath.FromSlash(commit), filepath.FromSlash(name))
+	pointer := filepath.Join(h.folder(r), "snapshots", filepath.FromSlash(h.commitOf(r)), filepath.FromSlash(name))
 	_, err := os.Stat(pointer)
 	return pointer, err == nil
 }
@@ -322,7 +347,7 @@ func (h *Hub) head(ctx context.Context, r Repo, name string) (metadata, error) {
 	}
 	resp.Body.Close()
 	if err := h.refusal(resp, r, name); err != nil {
-		return metadata{}, err
+		return metadata{commit: resp.Header.Get("X-Repo-Commit")}, err
 	}
 	m := metadata{commit: resp.Header.Get("X-Repo-Commit"), size: -1, location: resp.Request.URL.String()}
 	m.etag = strings.Trim(strings.TrimPrefix(firstOf(resp.Header.Get("X-Linked-Etag"), resp.Header.Get("ETag")), "W/"), `"`)

@@ -317,6 +317,11 @@ func TestHubSaysWhatIsWrong(t *testing.T) {
 	if _, err := h.File(t.Context(), Repo{ID: "org/name"}, "none"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing file is %v, want fs.ErrNotExist", err)
 	}
+	h.Offline = true // what is known to be missing is so offline too
+	if _, err := h.File(t.Context(), Repo{ID: "org/name"}, "none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("offline, a missing file is %v, want fs.ErrNotExist", err)
+	}
+	h.Offline = false
 	f.token = "secret"
 	h.Token = "wrong-secret"
 	if _, err := h.File(t.Context(), Repo{ID: "org/name"}, "a"); err == nil || strings.Contains(err.Error(), "wrong-secret") {

@@ -32,18 +32,6 @@ func (p piece) prepend(text string) piece {
 // empty.
 type preTokenizer func(p piece, out []piece) []piece
 
-// cutAll applies a pre-tokenizer to all pieces that are text.
-func cutAll(cut preTokenizer, in, out []piece) []piece {
-	for _, p := range in {
-		if p.id >= 0 {
-			out = append(out, p)
-		} else {
-			out = cut(p, out)
-		}
-	}
-	return out
-}
-
 // behavior says what happens to the matches of a pattern.
 type behavior string
 

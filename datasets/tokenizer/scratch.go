@@ -3,7 +3,7 @@ package tokenizer
 import "strings"
 
 // scratch is the memory of one encoding at a time: buffers, and the ids of pieces
-// seen before. A Tokenizer keeps as many as there were encodings at once.
+// seen before. A Tokenizer keeps a few.
 type scratch struct {
 	cache  map[string]span
 	arena  []int32

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -175,10 +176,14 @@ func (t *Tokenizer) borrow() *scratch {
 	return newScratch()
 }
 
+// giveBack keeps a scratch for the next encoding. More than there are processors
+// are not worth their megabytes.
 func (t *Tokenizer) giveBack(s *scratch) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.free = append(t.free, s)
+	if len(t.free) < 2*runtime.GOMAXPROCS(0) {
+		t.free = append(t.free, s)
+	}
 }
 
 // encode appends the ids of text, nothing around them.
