@@ -297,7 +297,7 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 		return err
 	}
 	defer r.client.Close()
-	r.noteClocks(ctx)
+	r.noteClocks(ctx, r.ClockReference)
 	requests := r.requests(data, planned, names)
 	if err := r.warmUp(ctx, requests); err != nil {
 		return err

@@ -320,6 +320,43 @@ type Ratio struct {
 // Pairs are keys with values, in their order.
 type Pairs []results.Pair
 
+// MarshalJSON writes an object, whose keys say which values are secrets.
+func (p Pairs) MarshalJSON() ([]byte, error) {
+	b := []byte("{")
+	for i, pair := range p {
+		if i > 0 {
+			b = append(b, ", "...)
+		}
+		key, err := json.Marshal(pair.Key)
+		if err != nil {
+			return nil, err
+		}
+		value, err := json.Marshal(pair.Value)
+		if err != nil {
+			return nil, err
+		}
+		b = append(append(append(b, key...), ": "...), value...)
+	}
+	return append(b, '}'), nil
+}
+
+// UnmarshalJSON reads it back, keys in their order.
+func (p *Pairs) UnmarshalJSON(b []byte) error {
+	list, err := members(b)
+	if err != nil {
+		return err
+	}
+	*p = nil
+	for _, m := range list {
+		var value string
+		if err := json.Unmarshal(m.Value, &value); err != nil {
+			return fmt.Errorf("%s: %w", m.Key, err)
+		}
+		*p = append(*p, results.Pair{Key: m.Key, Value: value})
+	}
+	return nil
+}
+
 // Words are the words of a command: a list, or one line that is split at blanks as a shell would, quotes respected.
 type Words []string
 

@@ -57,12 +57,13 @@ func (r *runner) checkShard() error {
 	return nil
 }
 
-// noteClocks keeps how far other clocks are ahead of this machine's, where several machines share a load.
-func (r *runner) noteClocks(ctx context.Context) {
+// noteClocks keeps how far other clocks are ahead of this machine's, where several machines share a load. The reference is a
+// time server, or empty.
+func (r *runner) noteClocks(ctx context.Context, reference string) {
 	if !r.sharded() {
 		return
 	}
-	offsets, err := clockOffsets(ctx, r.clock.Now, r.target, r.ClockReference)
+	offsets, err := clockOffsets(ctx, r.clock.Now, r.target, reference)
 	r.update(func(m *results.Manifest) { m.Offsets = offsets })
 	if err != nil {
 		r.warn("%v", err)

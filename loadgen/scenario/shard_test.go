@@ -63,6 +63,8 @@ func listen(t *testing.T, config sim.Config) *listening {
 	return l
 }
 
+func init() { dateSpread = 12 * time.Millisecond }
+
 // shardedScenario asks short random prompts.
 func shardedScenario(load string) string {
 	return `
