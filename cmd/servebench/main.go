@@ -125,7 +125,8 @@ trace on the same clock, and says what happened: to each request, and inside the
 	}
 	root.SetOut(os.Stdout)
 	root.SetErr(os.Stderr)
-	root.AddCommand(benchCommand(i), runCommand(i), presetsCommand(), reportCommand(), simCommand(), versionCommand())
+	root.AddCommand(benchCommand(i), runCommand(i), presetsCommand(), reportCommand(), compareCommand(), mergeCommand(), compactCommand(),
+		verifyCommand(), simCommand(), versionCommand())
 	return root
 }
 
