@@ -133,10 +133,12 @@ type rowChart struct {
 }
 
 type mark struct {
-	From  float64 `json:"from"`
-	To    float64 `json:"to,omitempty"`
-	Label string  `json:"label"`
-	Kind  string  `json:"kind"` // stage, profile
+	From float64 `json:"from"`
+	To   float64 `json:"to,omitempty"`
+	// Whole says that the stretch is the whole run, so that nothing needs to be told apart.
+	Whole bool   `json:"whole,omitempty"`
+	Label string `json:"label"`
+	Kind  string `json:"kind"` // stage, profile
 }
 
 type jump struct {
@@ -250,14 +252,17 @@ func heatOf(h *heat) *heatChart {
 	if h.gaps == 0 {
 		return nil
 	}
-	rows := min(h.most+3, heatRows)
-	out := &heatChart{Edges: edges(h.columns)}
+	first, together, rows := h.shown()
+	out := &heatChart{Edges: edges(h.columns), Cells: make(ints, rows*h.columns.n)}
 	for i := range rows + 1 {
-		out.Bounds = append(out.Bounds, float64(heatShortest)/1e6*math.Pow(10, float64(i)/perDecade))
+		out.Bounds = append(out.Bounds, float64(heatShortest)/1e6*math.Pow(10, float64(first+i*together)/perDecade))
 	}
-	for _, n := range h.cells[:rows*h.columns.n] {
-		out.Cells = append(out.Cells, int(n))
-		out.Most = max(out.Most, int(n))
+	for i, n := range h.cells {
+		if n > 0 {
+			cell := &out.Cells[(i/h.columns.n-first)/together*h.columns.n+i%h.columns.n]
+			*cell += int(n)
+			out.Most = max(out.Most, *cell)
+		}
 	}
 	shares, _ := h.stalled()
 	for _, share := range shares {
@@ -283,7 +288,12 @@ func (c *charts) marks(m *results.Manifest, g *gathering, names []string) {
 		if p.Stop.Sent != 0 {
 			end = at(p.Stop.Sent)
 		}
-		c.Marks = append(c.Marks, mark{From: at(p.Start.Answered), To: end, Label: "profiler on", Kind: "profile"})
+		begin := at(p.Start.Answered)
+		if begin <= 0.01*c.Length && end >= 0.99*c.Length {
+			c.Marks = append(c.Marks, mark{From: 0, To: c.Length, Label: "profiled throughout", Kind: "profile", Whole: true})
+		} else {
+			c.Marks = append(c.Marks, mark{From: begin, To: end, Label: "profiled", Kind: "profile"})
+		}
 	}
 }
 

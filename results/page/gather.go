@@ -143,7 +143,7 @@ func gather(s *summary.Summary, e *extent, load iter.Seq2[*results.Record, error
 		c.windows = make([]*histogram, g.byTime.n)
 		g.curves = append(g.curves, c)
 	}
-	g.series = newSeries(gridOf(e.length(), 300))
+	g.series = newSeries(gridOf(e.length(), min(max(len(e.ids)/6, 24), 300)))
 	median := 0.0
 	if d := s.Dist("itl", s.Basis); d != nil {
 		median, _ = d.At(50)

@@ -10,8 +10,10 @@ import (
 // The heat map's rows are gap lengths from heatShortest, perDecade of them to a factor of ten.
 const (
 	heatShortest = 100 * time.Microsecond
-	perDecade    = 10
+	perDecade    = 40
 	decades      = 6
+	// mostHeatRows is how many rows the map shows; neighbours are put together where lengths spread further.
+	mostHeatRows = 60
 	heatColumns  = 240
 	// momentsCount is into how many moments the run is cut to see whether all streams stood still at once.
 	momentsCount = 4096
@@ -27,18 +29,19 @@ const (
 type heat struct {
 	columns grid
 	cells   []uint32 // columns x rows, row by row
-	most    int      // highest row in use
-	moments grid
-	open    []float64 // streams between their first and last event, mean of each moment
-	waiting []float64 // those in a long gap
-	long    time.Duration
-	gaps    int
+	// least and most bound the rows in use.
+	least, most int
+	moments     grid
+	open        []float64 // streams between their first and last event, mean of each moment
+	waiting     []float64 // those in a long gap
+	long        time.Duration
+	gaps        int
 }
 
 const heatRows = perDecade * decades
 
 func newHeat(length time.Duration, median float64) *heat {
-	h := &heat{columns: gridOf(length, heatColumns), moments: gridOf(length, momentsCount)}
+	h := &heat{columns: gridOf(length, heatColumns), moments: gridOf(length, momentsCount), least: heatRows}
 	h.cells = make([]uint32, h.columns.n*heatRows)
 	h.open, h.waiting = make([]float64, h.moments.n), make([]float64, h.moments.n)
 	h.long = max(time.Duration(longFactor*median*1e6), time.Millisecond)
@@ -56,7 +59,7 @@ func (h *heat) add(rec *results.Record, b results.Basis, began results.Moment) {
 		gap := at(i) - at(i-1)
 		h.gaps++
 		row := heatRow(gap)
-		h.most = max(h.most, row)
+		h.least, h.most = min(h.least, row), max(h.most, row)
 		h.cells[row*h.columns.n+h.columns.index(at(i))]++
 		if gap > h.long {
 			h.moments.spread(h.waiting, at(i-1), at(i))
@@ -69,6 +72,17 @@ func heatRow(gap time.Duration) int {
 		return 0
 	}
 	return min(int(math.Log10(float64(gap)/float64(heatShortest))*perDecade), heatRows-1)
+}
+
+// shown is the part of the map with gaps in it: its rows, each of which holds so many of the map's own, from the row first on.
+func (h *heat) shown() (first, together, rows int) {
+	for together = 1; ; together *= 2 {
+		first = max(h.least/together-2, 0) * together
+		rows = (min(h.most+2*together, heatRows-1)-first)/together + 1
+		if rows <= mostHeatRows {
+			return first, together, rows
+		}
+	}
 }
 
 // stalled is, for each column of the map, the largest share of streams that waited at one of its moments, and how

@@ -57,9 +57,10 @@ const (
 	student95 = 2.093024
 )
 
-// mean is the interval of a mean.
+// mean is the interval of a mean above zero. It is symmetric on a scale of ratios: a latency is never negative, and
+// its spread grows with it.
 func (s *sureness) mean(mean float64) (Interval, bool) {
-	if s.requests < leastRequests {
+	if s.requests < leastRequests || mean <= 0 {
 		return Interval{}, false
 	}
 	v, byBatches := s.variance()
@@ -67,8 +68,8 @@ func (s *sureness) mean(mean float64) (Interval, bool) {
 	if byBatches {
 		width = student95
 	}
-	half := width * math.Sqrt(v) / s.values
-	return Interval{mean - half, mean + half}, true
+	factor := math.Exp(width * math.Sqrt(v) / s.values / mean)
+	return Interval{mean / factor, mean * factor}, true
 }
 
 // percentile is the interval of percentile p, 0..1: the order statistics that the percentile lies between, counted as if the

@@ -15,6 +15,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"slices"
 	"strings"
 
 	"servebench/results"
@@ -56,7 +57,7 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 // A shell is what all pages are wrapped in.
 type shell struct {
 	Title string
-	// Policy forbids the page every address but its own, and every script but the two that stand in it.
+	// Policy forbids the page every address, and every script but those that stand in it.
 	Policy  string
 	Style   template.HTML
 	Scripts template.HTML
@@ -65,9 +66,10 @@ type shell struct {
 }
 
 func shellOf(title string, body any, scripts ...string) *shell {
-	s := &shell{Title: title, Body: body, Notices: asset("uPlot.LICENSE")}
+	s := &shell{Title: title, Body: body}
 	style := asset("page.css")
-	if len(scripts) > 0 {
+	if slices.Contains(scripts, asset("uPlot.min.js")) {
+		s.Notices = asset("uPlot.LICENSE")
 		style = asset("uPlot.min.css") + "\n" + style
 	}
 	policy := []string{"default-src 'none'", "img-src data:", "style-src " + digest(style)}
@@ -135,6 +137,14 @@ func viewOf(m *results.Manifest, s *summary.Summary, load iter.Seq2[*results.Rec
 	}
 	v := &view{Options: o, Columns: columns}
 	v.fill(m, s, g)
+	for _, m := range c.Marks {
+		if m.Kind == "profile" {
+			v.Profiled = "The shaded stretch was profiled."
+			if m.Whole {
+				v.Profiled = "The profiler was on throughout."
+			}
+		}
+	}
 	if v.Scenario, err = scenarioText(m); err != nil {
 		return nil, err
 	}

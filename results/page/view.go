@@ -35,6 +35,7 @@ type view struct {
 	Long           string // how long a long gap is
 	Still          string // how long all streams stood still
 	HasGaps        bool
+	Profiled       string
 	Command        string
 	Launch         string
 	Scenario       string
@@ -215,7 +216,7 @@ func (v *view) facts(m *results.Manifest, s *summary.Summary) {
 		server += " (version " + m.Server.Version + ")"
 	}
 	add("Server", server)
-	add("Load", loadWords(set))
+	add("Load", loadWords(m))
 	add("Client", machineWords(&m.Machine))
 	add("Made by", m.Tool)
 }
@@ -227,9 +228,15 @@ func when(at results.Moment) string {
 	return at.Time().UTC().Format("2006-01-02 15:04:05 UTC")
 }
 
-func loadWords(set *results.Settings) string {
+func loadWords(m *results.Manifest) string {
+	set := &m.Settings
 	var words []string
-	switch {
+	switch names := stageNames(m); {
+	case len(names) > 0:
+		for i := range names {
+			names[i] = stageName(names, i)
+		}
+		words = append(words, fmt.Sprintf("%d stages (%s)", len(names), strings.Join(names[:min(len(names), 6)], ", ")))
 	case set.RampUp != nil:
 		words = append(words, fmt.Sprintf("%d to %d requests/s (%s)", set.RampUp.StartRPS, set.RampUp.EndRPS, set.RampUp.Strategy))
 	case set.RequestRate.Infinite():
@@ -249,7 +256,7 @@ func loadWords(set *results.Settings) string {
 func machineWords(m *results.Machine) string {
 	text := m.Host
 	if m.Cores > 0 {
-		text = strings.TrimSpace(fmt.Sprintf("%s %d × %s", text, m.Cores, cmp.Or(m.CPU, m.Arch)))
+		text = strings.TrimPrefix(fmt.Sprintf("%s, %d × %s", text, m.Cores, cmp.Or(m.CPU, m.Arch)), ", ")
 	}
 	return text
 }

@@ -91,7 +91,7 @@ function marks(ctx, x, top, height, scale, labels) {
   for (const m of data.marks) {
     if (m.kind === "profile") {
       ctx.fillStyle = color("band");
-      ctx.fillRect(x(m.from), top, x(m.to) - x(m.from), height);
+      if (!m.whole) ctx.fillRect(x(m.from), top, x(m.to) - x(m.from), height);
     } else {
       ctx.strokeStyle = color("faint");
       ctx.lineWidth = scale;
@@ -114,7 +114,7 @@ function timePlot(host, title, series, columns, more = {}) {
     width, height: more.height || 170,
     padding: [8, 8, 0, 0],
     scales: {x: {time: false, range: () => [range.from, range.to]}, y: more.y || {range: (u, lo, hi) => [0, hi > 0 ? hi * 1.08 : 1]}},
-    axes: [axis({size: 24, values: (u, splits) => splits.map(v => tick(v) + " s")}), axis({size: 56})],
+    axes: [axis({size: 24, values: (u, splits) => splits.map(v => tick(v) + " s")}), axis({size: 56, values: (u, splits) => splits.map(v => tick(v) + (more.unit || ""))})],
     series: [{label: "at", value: (u, v) => seconds(v)}, ...series],
     cursor: {
       drag: {x: true, y: false, setScale: false}, y: false,
@@ -166,7 +166,7 @@ for (const c of cdfs) {
         values: (u, splits) => splits.map(v => tail ? ["0 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %"][v] : v + " %"),
       }),
     ],
-    series: [{label: "at or below", value: (u, v) => show(v)}, line("values", "accent", {
+    series: [{label: "at or below", value: (u, v) => show(v)}, line("share", "accent", {
       value: (u, v, s, i) => i == null ? "–" : +c.shares[i].toPrecision(7) + " %",
       fill: () => tail ? undefined : color("band"), width: 1.8,
     })],
@@ -210,7 +210,7 @@ choose($("scale"), b => {
   for (const m of w.metrics || []) {
     const dot = {points: {show: middles.length <= 40, size: 4}, value: (u, v) => show(v)};
     timePlot($("percentiles"), m.label, [line("p50", "p50", dot), line("p90", "p90", dot), line("p99", "p99", dot)],
-      [middles, gappy(f32(m.p50)), gappy(f32(m.p90)), gappy(f32(m.p99))], {height: 180});
+      [middles, gappy(f32(m.p50)), gappy(f32(m.p90)), gappy(f32(m.p99))], {height: 180, unit: " ms"});
   }
 }
 
@@ -330,10 +330,14 @@ if (data.heat) {
     marks(ctx, p.x, margin.top, height, 1, false);
     ctx.restore();
     ctx.fillStyle = color("muted"); ctx.strokeStyle = color("line"); ctx.textAlign = "right"; ctx.textBaseline = "middle";
-    for (let r = 0; r <= rows; r += 10) {
-      const y = margin.top + height * (1 - r / rows);
-      ctx.fillText(tick(bounds[r]) + " ms", left - 6, Math.min(Math.max(y, 8), margin.top + height - 4));
-      ctx.globalAlpha = .55; ctx.beginPath(); ctx.moveTo(left, y); ctx.lineTo(p.width - margin.right, y); ctx.stroke(); ctx.globalAlpha = 1;
+    const spanned = Math.log(bounds[rows] / bounds[0]);
+    for (const digit of spanned > 5 ? [1] : spanned > 2.5 ? [1, 3] : [1, 2, 3, 5, 7]) {
+      for (let power = .0001; power < 1e6; power *= 10) {
+        const at = Math.log(digit * power / bounds[0]) / spanned, y = margin.top + height * (1 - at);
+        if (at < 0 || at > 1) continue;
+        ctx.fillText(tick(digit * power) + " ms", left - 6, Math.min(Math.max(y, 8), margin.top + height - 4));
+        ctx.globalAlpha = .55; ctx.beginPath(); ctx.moveTo(left, y); ctx.lineTo(p.width - margin.right, y); ctx.stroke(); ctx.globalAlpha = 1;
+      }
     }
     ctx.fillText("waiting", left - 6, margin.top + height + 8 + strip / 2);
     timeAxis(ctx, p);

@@ -1,0 +1,385 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"servebench/loadgen/scenario"
+	"servebench/profiles/merge"
+	"servebench/results"
+	"servebench/results/page"
+)
+
+// viewFlags say how pages are served.
+type viewFlags struct {
+	port     int
+	noOpen   bool
+	perfetto string
+	idle     time.Duration
+}
+
+func viewCommand() *cobra.Command {
+	f := viewFlags{perfetto: page.DefaultPerfetto, idle: time.Hour}
+	cmd := &cobra.Command{
+		Use:   "view RUN|DIR",
+		Short: "Look at runs in the browser",
+		Long: `view serves the pages of a run, or of all runs below a folder with a list of them, to the browser on this machine, and to nobody else.
+A profiled run's page opens the merged trace in the Perfetto UI: the browser hands the file over, nothing is uploaded.`,
+		Example: "  servebench view runs\n  servebench view --no-open --port 9000 runs/gaudi-e2e-multi-20260102-030405",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := page.CheckPerfetto(f.perfetto); err != nil {
+				return fmt.Errorf("--perfetto: %w", err)
+			}
+			if f.idle <= 0 {
+				return fmt.Errorf("--idle %v: want a time above zero", f.idle)
+			}
+			if info, err := os.Stat(args[0]); err != nil || !info.IsDir() {
+				return failed(fmt.Errorf("%s is no folder: view takes a run folder, or one with runs below it", args[0]))
+			}
+			return failed(view(cmd.Context(), cmd.ErrOrStderr(), args[0], f))
+		},
+	}
+	flags := cmd.Flags()
+	flags.IntVar(&f.port, "port", 0, "serve at this `port` of this machine (default: a free one)")
+	flags.BoolVar(&f.noOpen, "no-open", false, "print the address, and leave the browser alone")
+	flags.StringVar(&f.perfetto, "perfetto", f.perfetto, "open traces in the Perfetto UI at this `address`")
+	flags.DurationVar(&f.idle, "idle", f.idle, "end when nobody has asked for anything for this `time`")
+	return cmd
+}
+
+// view serves pages until the context ends or nobody looks any more.
+func view(ctx context.Context, talk io.Writer, dir string, f viewFlags) error {
+	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", fmt.Sprint(f.port)))
+	if err != nil {
+		return fmt.Errorf("%w: choose another --port, or none for a free one", err)
+	}
+	address := "http://" + listener.Addr().String() + "/"
+	fmt.Fprintf(talk, "view: %s (Ctrl-C ends it)\n", address)
+
+	idle := time.NewTimer(f.idle)
+	defer idle.Stop()
+	v := &viewer{dir: dir, perfetto: f.perfetto, briefs: map[string]brief{}}
+	server := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			idle.Reset(f.idle)
+			v.ServeHTTP(w, r)
+			idle.Reset(f.idle)
+		}),
+		ReadHeaderTimeout: 10 * time.Second,
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	if !f.noOpen {
+		if err := openBrowser(ctx, address); err != nil {
+			fmt.Fprintf(talk, "view: no browser could be started (%v): open the address yourself\n", err)
+		}
+	}
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	case <-idle.C:
+		fmt.Fprintf(talk, "view: nobody looked for %v\n", f.idle)
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if server.Shutdown(end) != nil {
+		server.Close()
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// openBrowser shows an address in the user's browser.
+func openBrowser(ctx context.Context, address string) error {
+	name, args := "xdg-open", []string{address}
+	switch runtime.GOOS {
+	case "darwin":
+		name = "open"
+	case "windows":
+		name, args = "rundll32", []string{"url.dll,FileProtocolHandler", address}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return exec.CommandContext(ctx, name, args...).Run()
+}
+
+// A viewer serves the pages of the runs below a folder.
+type viewer struct {
+	dir, perfetto string
+
+	mu     sync.Mutex
+	briefs map[string]brief // by name of the run
+}
+
+// brief is a line of the list with the time stamp of the manifest it was made from.
+type brief struct {
+	of   time.Time
+	line *page.Brief
+}
+
+// ServeHTTP answers: the list at /, a run at /run/NAME, its trace at /trace/NAME and the page that opens that at /open/NAME.
+func (v *viewer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// A name of somebody else's that leads to this machine must not read its runs.
+	if !ownHost(r.Host) {
+		http.Error(w, "this is not the address that view printed", http.StatusForbidden)
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "view only shows", http.StatusMethodNotAllowed)
+		return
+	}
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+	kind, name, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	var err error
+	switch kind {
+	case "":
+		err = v.index(w, r)
+	case "run", "open", "trace":
+		var run *results.Run
+		if run, err = v.open(name); err != nil {
+			break
+		}
+		defer run.Close()
+		switch kind {
+		case "run":
+			err = v.page(w, run, name)
+		case "open":
+			err = v.opener(w, run, name)
+		case "trace":
+			err = v.trace(w, r, run)
+		}
+	default:
+		err = fs.ErrNotExist
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		http.Error(w, "there is no such page", http.StatusNotFound)
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	}
+}
+
+func ownHost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return slices.Contains([]string{"127.0.0.1", "localhost", "::1", "[::1]"}, host)
+}
+
+// address is that of a kind of page of a run.
+func address(kind, name string) string {
+	return (&url.URL{Path: "/" + kind + "/" + name}).EscapedPath()
+}
+
+// mostRuns bounds a list.
+const mostRuns = 2000
+
+// runs are the names of the runs below the folder: their paths in it, "." for itself.
+func (v *viewer) runs() ([]string, error) {
+	var names []string
+	root := os.DirFS(v.dir)
+	err := fs.WalkDir(root, ".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil && name == ".":
+			return err
+		case err != nil:
+			return nil // a folder that may not be read holds no run for us
+		case !entry.IsDir():
+			return nil
+		case name != "." && strings.HasPrefix(entry.Name(), "."), strings.Count(name, "/") > 8:
+			return fs.SkipDir
+		}
+		if info, err := fs.Stat(root, path.Join(name, results.ManifestFile)); err == nil && info.Mode().IsRegular() {
+			names = append(names, name)
+			if len(names) == mostRuns {
+				return fs.SkipAll
+			}
+			return fs.SkipDir // runs hold no runs
+		}
+		return nil
+	})
+	return names, err
+}
+
+// open opens the run of a name that the list could hold.
+func (v *viewer) open(name string) (*results.Run, error) {
+	if name == "" {
+		name = "."
+	}
+	if !fs.ValidPath(name) {
+		return nil, fs.ErrNotExist
+	}
+	dir := filepath.Join(v.dir, filepath.FromSlash(name))
+	if _, err := os.Stat(filepath.Join(dir, results.ManifestFile)); err != nil {
+		return nil, err
+	}
+	return results.Open(dir)
+}
+
+func (v *viewer) index(w http.ResponseWriter, r *http.Request) error {
+	if r.URL.Path != "/" {
+		return fs.ErrNotExist
+	}
+	names, err := v.runs()
+	if err != nil {
+		return err
+	}
+	if len(names) == 1 && names[0] == "." {
+		http.Redirect(w, r, address("run", ""), http.StatusSeeOther)
+		return nil
+	}
+	var lines []*page.Brief
+	var troubles []page.Trouble
+	for _, name := range names {
+		line, err := v.line(name)
+		if err != nil {
+			troubles = append(troubles, page.Trouble{Name: name, Error: err.Error()})
+			continue
+		}
+		lines = append(lines, line)
+	}
+	if len(names) == mostRuns {
+		troubles = append(troubles, page.Trouble{Name: v.dir, Error: fmt.Sprintf("only the first %d runs are listed: view a folder further down", mostRuns)})
+	}
+	dir, err := filepath.Abs(v.dir)
+	if err != nil {
+		dir = v.dir
+	}
+	return html(w, func(w io.Writer) error { return page.WriteIndex(w, dir, lines, troubles, "") })
+}
+
+// line is a run's line of the list. It is read again when the manifest has changed.
+func (v *viewer) line(name string) (*page.Brief, error) {
+	run, err := v.open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer run.Close()
+	info, err := os.Stat(filepath.Join(run.Dir(), results.ManifestFile))
+	if err != nil {
+		return nil, err
+	}
+	v.mu.Lock()
+	known, ok := v.briefs[name]
+	v.mu.Unlock()
+	if ok && known.of.Equal(info.ModTime()) {
+		return known.line, nil
+	}
+	line, err := page.BriefOf(run)
+	if err != nil {
+		return nil, err
+	}
+	line.Name, line.Link = name, address("run", name)
+	if trace, err := traceOf(run); err != nil {
+		return nil, err
+	} else if trace != "" {
+		line.Trace = address("open", name)
+	}
+	v.mu.Lock()
+	v.briefs[name] = brief{info.ModTime(), line}
+	v.mu.Unlock()
+	return line, nil
+}
+
+// traceOf is the merged trace of a run; empty without one.
+func traceOf(run *results.Run) (string, error) {
+	return page.TraceOf(os.DirFS(run.Dir()), merge.FileName)
+}
+
+// html sends a page whole or, if it cannot be made, not at all.
+func html(w http.ResponseWriter, write func(io.Writer) error) error {
+	var b strings.Builder
+	if err := write(&b); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, err := io.WriteString(w, b.String())
+	if err != nil {
+		return nil // the browser has gone
+	}
+	return nil
+}
+
+func (v *viewer) page(w http.ResponseWriter, run *results.Run, name string) error {
+	o, err := pageOptions(run)
+	if err != nil {
+		return err
+	}
+	if o.Trace != "" {
+		o.Viewer = address("open", name)
+	}
+	if name != "" {
+		o.Index = "/"
+	}
+	return html(w, func(w io.Writer) error { return page.Write(w, run, o) })
+}
+
+// pageOptions are what a run's folder holds beside its records.
+func pageOptions(run *results.Run) (o page.Options, err error) {
+	if o.Server, err = scenario.ServerAnswers(run); err != nil {
+		return o, err
+	}
+	o.Trace, err = traceOf(run)
+	return o, err
+}
+
+func (v *viewer) opener(w http.ResponseWriter, run *results.Run, name string) error {
+	info, err := os.Stat(filepath.Join(run.Dir(), merge.FileName))
+	if err != nil {
+		return err
+	}
+	title, err := filepath.Abs(run.Dir())
+	if err != nil {
+		return err
+	}
+	return html(w, func(w io.Writer) error {
+		return page.WriteOpener(w, page.Opener{
+			Title: filepath.Base(title), Trace: address("trace", name), FileName: merge.FileName, Bytes: info.Size(),
+			Perfetto: v.perfetto, Back: address("run", name),
+		})
+	})
+}
+
+// trace sends the file as it is: it is compressed, and whoever asked is to get it so.
+func (v *viewer) trace(w http.ResponseWriter, r *http.Request, run *results.Run) error {
+	f, err := os.Open(filepath.Join(run.Dir(), merge.FileName))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fs.ErrNotExist
+	}
+	w.Header().Set("Content-Type", "application/gzip")
+	http.ServeContent(w, r, merge.FileName, info.ModTime(), f)
+	return nil
+}
