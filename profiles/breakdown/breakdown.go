@@ -246,6 +246,10 @@ func (c *contents) shift(by int64) {
 			list[i].end += by
 		}
 	}
+	for _, a := range c.requests.arrows {
+		a.from += by
+		a.to += by
+	}
 }
 
 // fileWindow is the recorded window of one file.

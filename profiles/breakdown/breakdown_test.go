@@ -289,6 +289,40 @@ func TestRanks(t *testing.T) {
 	}
 }
 
+// TestMergedRequestsByArrow follows the merge's own arrows, also where the order says
+// otherwise, and a prompt over two steps.
+func TestMergedRequestsByArrow(t *testing.T) {
+	step := func(tokens, ts, dur int) string {
+		return fmt.Sprintf(`{"ph": "X", "cat": "user_annotation", "name": "execute_context_1(%d)_generation_0(0)", "pid": 5, "tid": 5, "ts": %d, "dur": %d},`, tokens, ts, dur)
+	}
+	r := analyze(t, Options{}, writeTrace(t, `{"traceEvents": [`+step(8, 120, 10)+step(64, 140, 20)+step(36, 165, 15)+`
+{"ph": "X", "name": "req 7", "pid": 2000000001, "tid": 1, "ts": 90, "dur": 310, "args": {"prompt_tokens": 130, "cached_tokens": 30, "output_tokens": 3}},
+{"ph": "X", "name": "stream", "pid": 2000000001, "tid": 1, "ts": 200, "dur": 100},
+{"ph": "X", "cat": "user_annotation", "name": "execute_context_0(0)_generation_1(1)", "pid": 5, "tid": 5, "ts": 215, "dur": 5},
+{"ph": "X", "cat": "user_annotation", "name": "execute_context_0(0)_generation_1(1)", "pid": 5, "tid": 5, "ts": 255, "dur": 5},
+{"ph": "X", "name": "wait first token", "pid": 2000000001, "tid": 1, "ts": 100, "dur": 100},
+{"ph": "s", "cat": "client2step", "name": "prompt", "id": 0, "pid": 2000000001, "tid": 1, "ts": 100.001},
+{"ph": "f", "cat": "client2step", "name": "prompt", "id": 0, "bp": "e", "pid": 2000000002, "tid": 1, "ts": 140.001},
+{"ph": "b", "cat": "request", "name": "req 8", "id": 2, "pid": 2000000001, "tid": 0, "ts": 500},
+{"ph": "b", "cat": "request", "name": "wait first token", "id": 2, "pid": 2000000001, "tid": 0, "ts": 500},
+{"ph": "e", "cat": "request", "name": "wait first token", "id": 2, "pid": 2000000001, "tid": 0, "ts": 530},
+{"ph": "e", "cat": "request", "name": "req 8", "id": 2, "pid": 2000000001, "tid": 0, "ts": 600}]}`))
+	q := r.Requests
+	if q.Count != 2 || q.Linked != 1 || q.Unlinked != 1 {
+		t.Fatalf("requests %+v", q)
+	}
+	if l := q.List[0]; *l.Step != 2 || *l.TTFT != 100000 || *l.Queue != 40000 || *l.Prefill != 40000 || *l.Return != 20000 {
+		t.Errorf("request 7: step %d, queue %d, prefill %d, return %d", *l.Step, *l.Queue, *l.Prefill, *l.Return)
+	}
+	// Periods 50 and 40 us; gaps of 10, 5, 35 and 35 us while request 7 was in flight.
+	if q.PerToken.P50 != 50000 || q.DecodePeriod.P50 != 45000 || *q.BetweenSteps != 85000 {
+		t.Errorf("per token %+v, period %+v, between steps %d", q.PerToken, q.DecodePeriod, *q.BetweenSteps)
+	}
+	if l := q.List[1]; l.Name != "req 8" || *l.TTFT != 30000 || l.End != 600000 {
+		t.Errorf("request 8: %+v", l)
+	}
+}
+
 // TestRanksInOneFile analyses what trace.Join makes of two ranks: devices of the same
 // number stay apart, and phases count each step once.
 func TestRanksInOneFile(t *testing.T) {

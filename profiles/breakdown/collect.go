@@ -211,6 +211,10 @@ func (c *contents) visit(ev *trace.Event) error {
 		if ev.Name == "[memory]" && ev.HasTS {
 			c.memoryEvent(ev)
 		}
+	case 'b', 'e', 's', 'f':
+		if own(ev.PID) && ev.HasTS {
+			c.requests.mark(ev)
+		}
 	case 'C':
 		if ev.Name == "utils" && ev.HasTS {
 			c.counter(ev)

@@ -575,6 +575,12 @@ type Requests struct {
 	// IdleInFlight is device idleness while requests were in flight.
 	IdleInFlight *int64 `json:"idle_in_flight_ns,omitempty"`
 	InFlight     int64  `json:"in_flight_ns"`
+	// BetweenSteps is time between steps while requests were in flight: overhead.
+	BetweenSteps *int64 `json:"between_steps_in_flight_ns,omitempty"`
+	// PerToken is each request's mean time per token after the first, DecodePeriod the mean
+	// period of the steps that generated meanwhile.
+	PerToken     *Stats `json:"time_per_token_ns,omitempty"`
+	DecodePeriod *Stats `json:"decode_period_ns,omitempty"`
 	// List are the requests in the order of sending.
 	List []Request `json:"list,omitempty"`
 }

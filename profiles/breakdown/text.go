@@ -503,7 +503,7 @@ func (t *texter) rest(r *Report) {
 		for _, s := range []struct {
 			name  string
 			stats *Stats
-		}{{"time to first token", q.TTFT}, {"network and queue", q.Queue}, {"prefill", q.Prefill}, {"way back", q.Return}} {
+		}{{"time to first token", q.TTFT}, {"network and queue", q.Queue}, {"prefill", q.Prefill}, {"way back", q.Return}, {"time per token, by request", q.PerToken}, {"period of the steps meanwhile", q.DecodePeriod}} {
 			if s.stats != nil {
 				rows = append(rows, s.name+"\t"+statsRow(s.stats))
 			}

@@ -37,7 +37,7 @@ type Event struct {
 	HasCorrelation, HasExternal, HasStream, HasDevice, HasBytes bool
 	// HasCollective says that args name a collective.
 	HasCollective bool
-	// HasID says that the event carries an id, as arrows do; Raw has it.
+	// HasID says that the event carries an id, as arrows do.
 	HasID bool
 
 	// Raw is the event's text as the file has it, from { to }. When the reader had to
@@ -75,6 +75,14 @@ func (e *Event) EachArg(f func(key string, value []byte) bool) {
 		return
 	}
 	eachMember(raw, f)
+}
+
+// ID is the event's id as text, as arrows and async spans carry it; empty when it has none.
+func (e *Event) ID() string {
+	if !e.id.ok() {
+		return ""
+	}
+	return Text(e.id.of(e.Raw))
 }
 
 // Arg is the raw text of one member of args. The last of several wins.
