@@ -160,8 +160,11 @@ func planFor(members []member, cells int) plan {
 		length = max(length, planOf(pulls, 1).length)
 		// The requests beyond a high percentile are too few to tell for how long a busy server stays busy; all
 		// requests together tell.
-		if q, ok := m.figure.(*quantile); ok {
-			length = max(length, planOf(q.sum.pull(), 1).length)
+		switch f := m.figure.(type) {
+		case *quantile:
+			length = max(length, planOf(f.sum.pull(), 1).length)
+		case *ratio:
+			length = max(length, f.least)
 		}
 	}
 	p := planOf(together, length)

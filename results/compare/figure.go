@@ -43,6 +43,10 @@ func running(cells []float64) []float64 {
 // A ratio is a sum over another: a mean, a rate, a share.
 type ratio struct {
 	over, under []float64 // running sums
+	// fixed is added under the line as it is: it does not come with the requests.
+	fixed float64
+	// least is how many cells a block holds at least.
+	least int
 }
 
 // ratioOf makes a ratio of what each of n requests adds to either sum.
@@ -53,22 +57,23 @@ func ratioOf(n int, adds func(i int) (over, under float64)) *ratio {
 		over[cellOf(i, n)] += a
 		under[cellOf(i, n)] += b
 	}
-	return &ratio{running(over), running(under)}
+	return &ratio{over: running(over), under: running(under)}
 }
 
 func (r *ratio) cells() int { return len(r.over) / 2 }
 
-func (r *ratio) value() float64 { return r.over[r.cells()] / r.under[r.cells()] }
+func (r *ratio) value() float64 { return r.over[r.cells()] / (r.under[r.cells()] + r.fixed) }
 
 func (r *ratio) pull() []float64 {
 	n, v := r.cells(), r.value()
-	scale := 1 / r.under[n]
+	under := r.under[n] + r.fixed
+	scale := 1 / under
 	if v > 0 {
 		scale /= v
 	}
 	out := make([]float64, n)
 	for i := range out {
-		out[i] = (r.over[i+1] - r.over[i] - v*(r.under[i+1]-r.under[i])) * scale
+		out[i] = (r.over[i+1] - r.over[i] - v*(r.under[i+1]-r.under[i]+r.fixed/float64(n))) * scale
 	}
 	return out
 }
@@ -79,7 +84,7 @@ func (r *ratio) drawn(starts []int, length int) float64 {
 		over += r.over[s+length] - r.over[s]
 		under += r.under[s+length] - r.under[s]
 	}
-	return over / under
+	return over / (under + r.fixed*float64(len(starts)*length)/float64(r.cells()))
 }
 
 // A spread is the distribution of one metric in one run: how many values of each cell lie at or below each of some
@@ -87,6 +92,8 @@ func (r *ratio) drawn(starts []int, length int) float64 {
 // ever fewer further away.
 type spread struct {
 	thresholds []float64
+	// next says that no value of the run lies between a threshold and the one before it.
+	next []bool
 	// below holds running counts over cells for each threshold, count those of all values.
 	below [][]uint32
 	count []uint32
@@ -115,6 +122,11 @@ func spreadOf(n int, values []float64, offsets []int, percentiles []float64) *sp
 	sorted := slices.Clone(values)
 	slices.Sort(sorted)
 	s.thresholds = thresholdsOf(sorted, percentiles)
+	s.next = make([]bool, len(s.thresholds))
+	for j := 1; j < len(s.next); j++ {
+		at := sort.SearchFloat64s(sorted, s.thresholds[j])
+		s.next[j] = sorted[at-1] == s.thresholds[j-1]
+	}
 	for _, p := range percentiles {
 		s.at[p] = numpy.PercentileSorted(sorted, p)
 	}
@@ -226,10 +238,11 @@ func (q *quantile) drawn(starts []int, length int) float64 {
 	if n == 0 {
 		return math.NaN()
 	}
-	// The rank of NumPy's percentile, from 1: between two values it lies on the line between them.
-	rank := 1 + float64(n-1)*q.p
+	// NumPy's percentile lies on the line between the values of these two ranks, counted from 1.
+	exact := 1 + float64(n-1)*q.p
+	rank := uint64(exact)
 	last := len(q.thresholds) - 1
-	at := func(j int) float64 { return float64(sum(q.below[j])) }
+	at := func(j int) uint64 { return sum(q.below[j]) }
 	// The answer is near the run's own quantile: widen a bracket from there.
 	middle := min(sort.SearchFloat64s(q.thresholds, q.v), last)
 	low, high := middle-1, middle
@@ -247,13 +260,29 @@ func (q *quantile) drawn(starts []int, length int) float64 {
 			low = m
 		}
 	}
-	if low < 0 {
-		return q.thresholds[high]
+	var below uint64
+	if low >= 0 {
+		below = at(low)
 	}
-	below, upTo := at(low), at(high)
-	if upTo <= below {
-		return q.thresholds[high]
+	upTo := at(high)
+	v := q.ranked(rank, below, upTo, high)
+	part := exact - float64(rank)
+	if part == 0 {
+		return v
 	}
-	part := min((rank-below)/(upTo-below), 1)
-	return q.thresholds[low] + part*(q.thresholds[high]-q.thresholds[low])
+	for rank+1 > upTo && high < last {
+		high++
+		below, upTo = upTo, at(high)
+	}
+	return v + part*(q.ranked(rank+1, below, upTo, high)-v)
+}
+
+// ranked is the value of a rank that lies above threshold j-1 and up to threshold j, which have so many values below and up to
+// them. Where the run has other values between the two, those drawn are taken to be spread evenly.
+func (s *spread) ranked(rank, below, upTo uint64, j int) float64 {
+	if j == 0 || s.next[j] || upTo <= below {
+		return s.thresholds[j]
+	}
+	from, to := s.thresholds[j-1], s.thresholds[j]
+	return from + (to-from)*float64(min(rank, upTo)-below)/float64(upTo-below)
 }

@@ -53,6 +53,9 @@ var rates = []rate{
 // shareNames are the rates that are shares of all requests, compared in percentage points.
 var shareNames = []string{"goodput_share", "failures"}
 
+// rateBlocks is how many blocks a run has for its rates.
+const rateBlocks = 25
+
 func one(is bool) float64 {
 	if is {
 		return 1
@@ -67,8 +70,8 @@ func known(v float64) float64 {
 	return v
 }
 
-// perSecond is a sum over time: each request, in the order in which they ended, adds its part and the time since the one before it.
-// The last one adds what is left of the load's duration.
+// perSecond is a sum over time: each request, in the order in which they ended, adds its part and the time since the one before
+// it. The time up to the first end, and from the last one to the end of the load, belongs to the run as a whole.
 func (r *Run) perSecond(part func(*row) float64) figure {
 	if len(r.rows) == 0 || !(r.duration > 0) {
 		return nil
@@ -87,16 +90,20 @@ func (r *Run) perSecond(part func(*row) float64) figure {
 		return nil
 	}
 	slices.SortStableFunc(ended, func(a, b *row) int { return cmp.Compare(a.end, b.end) })
-	return ratioOf(len(ended), func(i int) (float64, float64) {
-		before, now := 0.0, ended[i].end
-		if i > 0 {
-			before = ended[i-1].end
+	outside := r.duration - (ended[len(ended)-1].end - ended[0].end)
+	if outside < -1e-6*r.duration {
+		return nil // the moments do not fit the duration
+	}
+	f := ratioOf(len(ended), func(i int) (float64, float64) {
+		if i == 0 {
+			return part(ended[i]), 0
 		}
-		if i == len(ended)-1 {
-			now = max(r.duration, before)
-		}
-		return part(ended[i]), now - before
+		return part(ended[i]), ended[i].end - ended[i-1].end
 	})
+	// A queue makes a slow second be followed by a fast one: short blocks would take that for noise.
+	f.least = (f.cells() + rateBlocks - 1) / rateBlocks
+	f.fixed = max(outside, 0)
+	return f
 }
 
 func (r *Run) share(of func(*row) bool) figure {

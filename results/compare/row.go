@@ -107,7 +107,7 @@ func newPair(a, b []*Run, o *Options) *pair {
 const MinBeyond = 10
 
 // beyond is how many of n values lie beyond percentile p.
-func beyond(n int, p float64) float64 { return float64(n) * min(p, 100-p) / 100 }
+func beyond(n int, p float64) float64 { return math.Round(float64(n)*min(p, 100-p)*1e6) / 1e8 }
 
 // rows are the comparisons of metrics, distributions first.
 func (p *pair) rows(names []string) []*Row {
@@ -149,7 +149,7 @@ func (p *pair) rows(names []string) []*Row {
 
 // enough says whether there are enough values for a percentile; if not, how many it takes, 0 when there are none at all.
 func (p *pair) enough(m *results.Metric, at float64) (least int, ok bool) {
-	need := int(math.Ceil(MinBeyond * 100 / min(at, 100-at)))
+	need := int(math.Ceil(MinBeyond*100/min(at, 100-at) - 1e-6))
 	for _, side := range [][]*Run{p.a, p.b} {
 		total := 0
 		for _, r := range side {
@@ -327,7 +327,7 @@ func (p *pair) estimate(row *Row, a, b []sample, draws int) (estimate, bool) {
 			row.Needs = &Needs{Requests: roundUp(float64(row.requests) * (MinBlocks/max(e.blocks, 1) - 1))}
 			more = row.Needs.String()
 		}
-		row.Note = fmt.Sprintf("too few independent stretches of requests: needs %s, or %d runs a side", more, MinRuns)
+		row.Note = fmt.Sprintf("too few independent stretches: needs %s, or %d runs a side", more, MinRuns)
 		return e, false
 	}
 	return e, true

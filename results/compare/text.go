@@ -1,12 +1,8 @@
 package compare
 
 import (
-	"cmp"
-	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -15,23 +11,6 @@ import (
 
 	"servebench/results"
 )
-
-// formats are what `compare --format` offers.
-var formats = map[string]func(io.Writer, *Report) error{
-	"text": Text, "markdown": Markdown, "json": JSON, "csv": CSV, "benchfmt": Benchfmt,
-}
-
-// Formats are the names that Write takes.
-func Formats() []string { return slices.Sorted(maps.Keys(formats)) }
-
-// Write writes the report in the format named.
-func Write(w io.Writer, format string, r *Report) error {
-	write, ok := formats[format]
-	if !ok {
-		return fmt.Errorf("no format %q: have %s", format, strings.Join(Formats(), ", "))
-	}
-	return write(w, r)
-}
 
 // A printer keeps the first error.
 type printer struct {
@@ -251,121 +230,4 @@ func clip(text string, room int) string {
 		return ".." + string([]rune(text)[n-room+2:])
 	}
 	return text
-}
-
-// Markdown writes the report for a page or a ticket.
-func Markdown(w io.Writer, r *Report) error {
-	p := &printer{w: w}
-	for _, c := range r.Comparisons {
-		p.line("## %s", cell(c.name()))
-		p.line("")
-		for _, f := range c.Findings {
-			p.line("> **%s:** %s", f.Severity, cell(f.Text))
-			p.line(">")
-		}
-		if len(c.Findings) > 0 {
-			p.line("")
-		}
-		p.markdownRows(c.Baseline.Name, c.Candidate.Name, c.Rows)
-		for _, text := range c.LeftOut {
-			p.line("Left out: %s.", cell(text))
-			p.line("")
-		}
-		for _, s := range c.Stages {
-			p.line("### Stage %s", cell(s.Name))
-			p.line("")
-			p.markdownRows(c.Baseline.Name, c.Candidate.Name, s.Rows)
-		}
-	}
-	if len(r.Gates) > 0 {
-		p.line("| gate | outcome | comparison | |")
-		p.line("|---|---|---|---|")
-		for _, g := range r.Gates {
-			p.line("| %s | %s | %s | %s |", cell(g.Gate), g.Outcome, cell(g.Comparison), cell(g.Text))
-		}
-		p.line("")
-	}
-	for _, n := range r.Notes {
-		p.line("- %s", cell(n))
-	}
-	return p.err
-}
-
-func (p *printer) markdownRows(a, b string, rows []*Row) {
-	p.line("| | | %s | %s | change | interval | verdict |", cell(a), cell(b))
-	p.line("|---|---|---:|---:|---:|---|---|")
-	for _, row := range rows {
-		verdict := string(row.Verdict)
-		switch row.Verdict {
-		case Better, Worse:
-			verdict = "**" + verdict + "**"
-		}
-		if row.Needs != nil {
-			verdict += ": needs " + row.Needs.String()
-		}
-		change, interval := row.change()
-		p.line("| %s (%s) | %s | %s | %s | %s | %s | %s |", cell(row.Label), row.shownUnit(), row.Statistic, row.shown(row.Baseline), row.shown(row.Candidate), change, interval, verdict)
-	}
-	p.line("")
-}
-
-// cell is text that breaks no Markdown table.
-func cell(text string) string {
-	return strings.NewReplacer("|", `\|`, "<", "&lt;", "\\", `\\`).Replace(printable(text))
-}
-
-// JSON writes everything, curves included. What was not measured is absent.
-func JSON(w io.Writer, r *Report) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(r)
-}
-
-// CSV writes one row a figure. What was not measured is empty.
-func CSV(w io.Writer, r *Report) error {
-	out := csv.NewWriter(w)
-	write := func(cells ...string) {
-		_ = out.Write(cells) // Flush keeps the error
-	}
-	write("baseline", "candidate", "match", "stage", "metric", "statistic", "unit", "baseline_value", "candidate_value", "difference",
-		"difference_low", "difference_high", "ratio", "ratio_low", "ratio_high", "p", "p_adjusted", "verdict", "more_runs", "more_requests")
-	for _, c := range r.Comparisons {
-		rows := func(stage string, rows []*Row) {
-			for _, row := range rows {
-				low, high := bounds(row.DifferenceInterval)
-				ratioLow, ratioHigh := bounds(row.RatioInterval)
-				n := cmp.Or(row.Needs, &Needs{})
-				write(c.Baseline.Name, c.Candidate.Name, describe(c.Match), stage, row.Metric, row.Statistic, row.Unit, number(&row.Baseline), number(&row.Candidate),
-					number(&row.Difference), low, high, number(row.Ratio), ratioLow, ratioHigh, number(row.P), number(row.Adjusted), string(row.Verdict), count(n.Runs), count(n.Requests))
-			}
-		}
-		rows("", c.Rows)
-		for _, s := range c.Stages {
-			rows(s.Name, s.Rows)
-		}
-	}
-	out.Flush()
-	return out.Error()
-}
-
-func bounds(i *Interval) (low, high string) {
-	if i == nil {
-		return "", ""
-	}
-	return number(&i.Low), number(&i.High)
-}
-
-func number(v *float64) string {
-	if v == nil {
-		return ""
-	}
-	return strconv.FormatFloat(*v, 'g', -1, 64)
-}
-
-func count(n int) string {
-	if n == 0 {
-		return ""
-	}
-	return strconv.Itoa(n)
 }
