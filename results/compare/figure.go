@@ -284,5 +284,5 @@ func (s *spread) ranked(rank, below, upTo uint64, j int) float64 {
 		return s.thresholds[j]
 	}
 	from, to := s.thresholds[j-1], s.thresholds[j]
-	return from + (to-from)*float64(min(rank, upTo)-below)/float64(upTo-below)
+	return from + (to-from)*(float64(min(rank, upTo)-below)-0.5)/float64(upTo-below)
 }

@@ -70,7 +70,7 @@ func TestDrawnQuantiles(t *testing.T) {
 	for _, tc := range []struct {
 		requests int
 		within   float64
-	}{{40, 1e-12}, {200, 0.05}} {
+	}{{40, 1e-12}, {200, 0.07}} {
 		n := tc.requests
 		rng := rand.New(rand.NewPCG(1, 1))
 		values, offsets := []float64{}, []int{0}
