@@ -305,22 +305,27 @@ func (o *benchOptions) run(cmd *cobra.Command, i *interrupts, s *scenario.Scenar
 	progress := newProgress(cmd.ErrOrStderr())
 	progress.quiet = o.DisableTqdm
 	options.Watcher, options.Leave = progress, i.leave
+	talk := &benchTalk{o: o, w: cmd.OutOrStdout()}
 	if o.Strict {
-		fmt.Fprintln(cmd.OutOrStdout(), o.namespace(os.Getenv))
+		talk.attach(&options)
 	}
 	result, err := scenario.Run(cmd.Context(), s, options)
 	progress.close()
 	if result == nil {
 		return err
 	}
+	if o.Strict {
+		talk.loaded(profileOf(result))
+	}
 	if result.Summary != nil {
 		if o.Strict {
-			err = errors.Join(err, report.Traffic(cmd.OutOrStdout(), &result.Summary.Manifest.Settings))
+			err = errors.Join(err, talk.report(result.Summary))
+		} else {
+			err = errors.Join(err, printRun(cmd.OutOrStdout(), result.Summary, result.Server, report.Options{}))
 		}
-		err = errors.Join(err, printRun(cmd.OutOrStdout(), result.Summary, result.Server, report.Options{Bare: o.Strict}))
 		// What the original notices now keeps its files from being written.
 		if fault := o.FaultAt(afterRun); fault == nil || o.crashesLate() {
-			err = errors.Join(err, o.save(result.Summary), fault)
+			err = errors.Join(err, o.save(cmd.OutOrStdout(), result.Summary), fault)
 		} else {
 			err = errors.Join(err, fault)
 		}
@@ -341,6 +346,19 @@ func (o *benchOptions) run(cmd *cobra.Command, i *interrupts, s *scenario.Scenar
 		return failed(errors.New("--require-valid: " + strings.Join(result.Summary.Warnings, "; ")))
 	}
 	return nil
+}
+
+// profileOf is what the run folder says of the profiler; nil when it says nothing.
+func profileOf(result *scenario.Result) *results.Profile {
+	if result.Summary != nil {
+		return result.Summary.Manifest.Profile
+	}
+	run, err := results.Open(result.Dir)
+	if err != nil {
+		return nil
+	}
+	defer run.Close()
+	return run.Manifest().Profile
 }
 
 // moments are when the original notices a mistake, by the points of a run.

@@ -53,7 +53,7 @@ func (o *benchOptions) files() error {
 }
 
 // save writes vLLM's files.
-func (o *benchOptions) save(s *summary.Summary) error {
+func (o *benchOptions) save(stdout io.Writer, s *summary.Summary) error {
 	settings := &s.Manifest.Settings
 	file := report.ResultName(settings, deref(o.ResultDir), deref(o.ResultFilename), settings.Date)
 	var problems []error
@@ -68,7 +68,12 @@ func (o *benchOptions) save(s *summary.Summary) error {
 		}
 	}
 	if o.PlotTimeline {
-		problems = append(problems, draw(report.TimelineName(file), func(w io.Writer) error { return report.Timeline(w, s, o.TimelineMS) }))
+		name := report.TimelineName(file)
+		err := draw(name, func(w io.Writer) error { return report.Timeline(w, s, o.TimelineMS) })
+		if err == nil && o.Strict {
+			fmt.Fprintln(stdout, "Timeline plot saved to: "+name)
+		}
+		problems = append(problems, err)
 	}
 	if o.PlotDatasetStats {
 		problems = append(problems, draw(report.DatasetStatsName(file), func(w io.Writer) error { return report.DatasetStats(w, s) }))

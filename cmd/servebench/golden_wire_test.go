@@ -31,6 +31,7 @@ type wireCase struct {
 	Argv     []string
 	Exit     int
 	Requests []wireRequest
+	Stdout   string
 	Files    []wireFile
 }
 
@@ -99,9 +100,7 @@ func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
 	r.requests = append(r.requests, wireRequest{Method: req.Method, Path: req.URL.RequestURI(), Headers: headers, Body: string(body)})
 	r.mu.Unlock()
-	switch path := req.URL.Path; {
-	case strings.HasPrefix(path, "//"):
-		http.NotFound(w, req)
+	switch path := "/" + strings.TrimLeft(req.URL.Path, "/"); {
 	case path == "/v1/models":
 		models := []json.RawMessage{json.RawMessage(`{"id": "served-a", "root": "root/model-a"}`)}
 		if r.cfg.Models != nil {
@@ -163,7 +162,22 @@ func (r *recorder) answer(w http.ResponseWriter, path string, body []byte) {
 	}
 	time.Sleep(time.Duration(r.cfg.Delay * float64(time.Second)))
 	if !strings.Contains(path, "completions") && !strings.Contains(path, "responses") && !strings.Contains(path, "audio") {
-		_, _ = io.WriteString(w, `{"data": [], "usage": {"prompt_tokens": 11}}`)
+		var q struct {
+			Input    json.RawMessage
+			Encoding string `json:"encoding_format"`
+		}
+		_ = json.Unmarshal(body, &q)
+		inputs := []string{""}
+		_ = json.Unmarshal(q.Input, &inputs) // one input is no list, and stays one
+		switch q.Encoding {
+		case "bytes":
+			w.Header().Set("metadata", `{"usage": {"prompt_tokens": 55}}`)
+			_, _ = w.Write([]byte{0, 1})
+		case "bytes_only":
+			_, _ = w.Write([]byte{0, 1})
+		default:
+			fmt.Fprintf(w, `{"data": [], "usage": {"prompt_tokens": %d}}`, 11*len(inputs))
+		}
 		return
 	}
 	event := func(text string) { fmt.Fprintf(w, "data: %s\n\n", text) }
@@ -183,6 +197,9 @@ func (r *recorder) answer(w http.ResponseWriter, path string, body []byte) {
 	}
 	_ = json.Unmarshal(body, &q)
 	tokens := max(1, q.Max, q.MaxChat)
+	if strings.Contains(path, "audio") {
+		tokens = 3
+	}
 	for range tokens {
 		event(choice)
 	}
@@ -260,6 +277,7 @@ func (c wireCase) run(t *testing.T, tok *tokenizer.Tokenizer) {
 		t.Setenv(name, "")
 	}
 	t.Setenv("PYTHONHASHSEED", "0")
+	t.Setenv("VLLM_LOGGING_LEVEL", "ERROR") // as in the recording
 	for name, value := range c.Env {
 		t.Setenv(name, value)
 	}
@@ -296,6 +314,7 @@ func (c wireCase) run(t *testing.T, tok *tokenizer.Tokenizer) {
 		t.Errorf("exit %d; want %d\n%s", status, c.Exit, errs.String())
 	}
 	c.checkFiles(t, dir)
+	c.checkStdout(t, out.String(), port)
 	var got, want []string
 	for _, q := range r.requests {
 		got = append(got, q.normal(t))
@@ -441,4 +460,62 @@ func clipped(s string) string {
 		return s[:1500] + "..."
 	}
 	return s
+}
+
+var (
+	decimals   = regexp.MustCompile(`(?m)^(\S.*:\s+|  Position \d+:\s+)-?\d+\.\d+\s*$`)
+	numbers    = regexp.MustCompile(`-?\d+\.\d+\s*$`)
+	ownFlags   = regexp.MustCompile(`, compat='vllm'\)$`)
+	resultDirs = regexp.MustCompile(`result_dir=('[^']*'|None)`)
+	probes     = regexp.MustCompile(`(?m)^(Probe requests completed:).*$`) // as many as there was time for
+	// What the Python client tells of a connection that failed is the text of its HTTP library.
+	traceback   = regexp.MustCompile(`(?s)(Error \d+: )Traceback.*?\n\n`)
+	refusal     = regexp.MustCompile(`(?m)^(Error \d+: ).*(connect|Connect).*$`)
+	unreachable = regexp.MustCompile(`(?m)^(WARNING: \S+ unreachable) \(.*\), skipping`)
+)
+
+// checkStdout compares what was printed, numbers masked as in the recording: the table's decimals, and where the Python client
+// quotes its HTTP library, the quotation. Only three recordings kept the line with all values.
+func (c wireCase) checkStdout(t *testing.T, stdout, port string) {
+	t.Helper()
+	mask := func(text string) []string {
+		text = decimals.ReplaceAllStringFunc(text, func(line string) string { return numbers.ReplaceAllString(line, "N.NN") })
+		text = probes.ReplaceAllString(text, "${1}N")
+		text = traceback.ReplaceAllString(text, "${1}...\n")
+		text = refusal.ReplaceAllString(text, "${1}...")
+		text = unreachable.ReplaceAllString(text, "$1 (...), skipping")
+		return strings.Split(text, "\n")
+	}
+	stdout = strings.ReplaceAll(stdout, port, "18473")
+	if c.Name == "connection-refused" {
+		stdout = strings.ReplaceAll(stdout, "18473", "9")
+	}
+	got, want := mask(stdout), mask(c.Stdout)
+	if !strings.HasPrefix(c.Stdout, "Namespace(") && strings.HasPrefix(stdout, "Namespace(") {
+		got = got[1:]
+	}
+	for i, lines := range [][]string{got, want} {
+		for j, line := range lines {
+			line = ownFlags.ReplaceAllString(line, ")")
+			line = resultDirs.ReplaceAllString(line, "result_dir=...")
+			if i == 0 && strings.Contains(line, " plot saved to: ") {
+				before, path, _ := strings.Cut(line, ": ")
+				line = before + ": RESULT_DIR/" + filepath.Base(path)
+			}
+			lines[j] = line
+		}
+	}
+	for i := range max(len(got), len(want)) {
+		g, w := "(none)", "(none)"
+		if i < len(got) {
+			g = got[i]
+		}
+		if i < len(want) {
+			w = want[i]
+		}
+		if g != w {
+			t.Errorf("stdout line %d:\n got %s\nwant %s", i+1, g, w)
+			return
+		}
+	}
 }

@@ -178,6 +178,12 @@ func (r *runner) requests(set datasets.Dataset, planned int, names []string) fun
 				sample.OutputTokens = *n
 			}
 		}
+		if r.compat() && r.backend() != "openai-audio" { // only there does the Python client count the seconds of audio
+			sample.Media = slices.Clone(sample.Media)
+			for i := range sample.Media {
+				sample.Media[i].Seconds = 0
+			}
+		}
 		q := loadgen.Request{Sample: sample}
 		if len(names) > 0 {
 			q.Model = names[i%len(names)]
@@ -218,6 +224,9 @@ func (r *runner) align(ctx context.Context, set *datasets.Set) (datasets.Dataset
 		target.Headers, model = nil, r.modelID
 	}
 	ids, err := target.Tokenize(ctx, model, first.Prompt.Text, false)
+	if r.Aligned != nil {
+		r.Aligned(len(ids), first.InputTokens, err)
+	}
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()

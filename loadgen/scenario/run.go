@@ -49,6 +49,8 @@ type Options struct {
 	Settings func(*results.Settings)
 	// Check, when set, is asked at each point whether the run may go on.
 	Check func(Point) error
+	// Aligned, when set, hears what came of comparing the first prompt's length with the server's count of it.
+	Aligned func(server, client int, err error)
 	// Watcher hears how the run goes; nil is nobody.
 	Watcher Watcher
 	// Leave ends waiting for the profiler's stop: the second Ctrl-C. The context given to Run is the first.
@@ -58,11 +60,13 @@ type Options struct {
 // A Point is a place in a run at which Options.Check is asked.
 type Point int
 
-// The points: the model and its tokenizer are known; the prompts are made and aligned; the server's metrics
-// were read, and the first request is about to go.
+// The points: the model and its tokenizer are known; the prompts are made and aligned; the ready check is done or
+// left out; so are the warm-ups; the server's metrics were read, and the first request is about to go.
 const (
 	Identified Point = iota
 	Prepared
+	Answered
+	Warmed
 	Loading
 )
 
@@ -300,6 +304,9 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 	r.noteClocks(ctx, r.ClockReference)
 	requests := r.requests(data, planned, names)
 	if err := r.warmUp(ctx, requests); err != nil {
+		return err
+	}
+	if err := r.check(Warmed); err != nil {
 		return err
 	}
 	return r.bracket(ctx, loadgen.Plan{
@@ -627,6 +634,9 @@ func (r *runner) warmUp(ctx context.Context, requests func(int) (loadgen.Request
 		if err := r.readyCheck(ctx, first, limit); err != nil {
 			return err
 		}
+	}
+	if err := r.check(Answered); err != nil {
+		return err
 	}
 	n := r.warmupShare(r.Warmup.Requests)
 	if n == 0 {
