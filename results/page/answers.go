@@ -21,6 +21,8 @@ type answerTable struct {
 	Head        []string
 	Rows        [][]string
 	Texts       int // columns of text
+	// Long says that the first column holds long names, Wide that the table takes the whole width.
+	Long, Wide bool
 }
 
 // mostListed is how many rows a list of names shows.
@@ -78,7 +80,7 @@ func (a *answers) tiles(s *report.Server, x breakdown.Answers) {
 }
 
 func (a *answers) steps(x breakdown.Answers) {
-	t := answerTable{Title: "Engine steps", Head: []string{"phase", "measured", "steps", "mean ms", "p50 ms", "p99 ms", "total ms"}, Texts: 2}
+	t := answerTable{Title: "Engine steps", Head: []string{"phase", "measured", "steps", "mean ms", "p50 ms", "p99 ms", "total ms"}, Texts: 2, Wide: true}
 	for _, p := range x.Phases {
 		name := p.Phase
 		for _, part := range []struct {
@@ -110,7 +112,7 @@ func (a *answers) gaps(r *breakdown.Report, x breakdown.Answers) {
 	if r.Gaps == nil {
 		return
 	}
-	t = answerTable{Title: "What the host did while the device waited for it", Head: []string{"inside", "total ms"}, Texts: 1}
+	t = answerTable{Title: "What the host did while the device waited for it", Head: []string{"inside", "total ms"}, Texts: 1, Long: true}
 	for _, g := range r.Gaps.Top[:min(len(r.Gaps.Top), mostListed)] {
 		name := g.Name
 		if name == "" {
@@ -125,7 +127,7 @@ func (a *answers) compiles(r *breakdown.Report, x breakdown.Answers) {
 	if r.Compiles == nil {
 		return
 	}
-	t := answerTable{Title: "Recompilations", Head: []string{"what", "bucket", "ms"}, Texts: 2}
+	t := answerTable{Title: "Recompilations", Head: []string{"what", "bucket", "ms"}, Texts: 2, Long: true}
 	for _, c := range r.Compiles.List[:min(len(r.Compiles.List), mostListed)] {
 		t.Rows = append(t.Rows, []string{c.Name, c.Bucket, nanos(c.Total)})
 	}
@@ -169,7 +171,7 @@ func (a *answers) padding(p *breakdown.Padding) {
 }
 
 func (a *answers) kernels(r *breakdown.Report) {
-	t := answerTable{Title: "Device programs", Head: []string{"name", "runs", "mean ms", "total ms", "of busy time"}, Texts: 1}
+	t := answerTable{Title: "Device programs", Head: []string{"name", "runs", "mean ms", "total ms", "of busy time"}, Texts: 1, Long: true}
 	for _, k := range r.Kernels[:min(len(r.Kernels), mostListed)] {
 		name := k.Short
 		if name == "" {
@@ -181,7 +183,7 @@ func (a *answers) kernels(r *breakdown.Report) {
 }
 
 func (a *answers) python(r *breakdown.Report, x breakdown.Answers) {
-	t := answerTable{Title: "Python, self time", Head: []string{"function", "calls", "self ms"}, Texts: 1}
+	t := answerTable{Title: "Python, self time", Head: []string{"function", "calls", "self ms"}, Texts: 1, Long: true}
 	list := x.Python
 	if len(list) == 0 && r.Host != nil {
 		t.Title, t.Head[0] = "Host, self time", "slice"

@@ -224,7 +224,7 @@ func (c *checker) run(t *tab, l look, name string) error {
 		return err
 	}
 	errs := []error{fits(t), c.picture(t, name+"-"+l.name, "")}
-	if l.name == "light" {
+	if l.name == "light" || l.name == "phone-dark" {
 		for _, id := range []string{"summary", "failures", "latency", "time", "gaps", "requests", "server", "repeat"} {
 			var there bool
 			if t.eval(`document.getElementById("`+id+`") && !document.getElementById("`+id+`").hidden`, &there) == nil && there {
@@ -261,6 +261,8 @@ func (c *checker) zoom(t *tab, l look, name string) error {
 			t.wait(`document.querySelector('#scale [data-scale="tail"]').getAttribute("aria-pressed") === "true"`),
 			t.click("#cdfs .u-over", .7, .5, 1))
 		errs = append(errs, c.picture(t, name+"-"+l.name+"-tail", "#latency"))
+		add("percentiles on a scale of ratios", t.click(`#ratios [data-scale="log"]`, .5, .5, 1), t.wait(`document.querySelector('#ratios [data-scale="log"]').getAttribute("aria-pressed") === "true"`))
+		errs = append(errs, c.picture(t, name+"-"+l.name+"-log", "#percentiles"))
 		add("zoom into a distribution", t.drag("#cdfs .u-over", .2, .5, .5, .5))
 	}
 	if has.Gaps {

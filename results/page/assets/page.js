@@ -98,7 +98,8 @@ function marks(ctx, x, top, height, scale, labels) {
       ctx.setLineDash([3 * scale, 3 * scale]);
       ctx.beginPath(); ctx.moveTo(x(m.from), top); ctx.lineTo(x(m.from), top + height); ctx.stroke();
     }
-    if (labels) {
+    // A stretch that began before what is shown is named at its edge.
+    if (labels && m.from < range.to && (m.from >= range.from || m.to > range.from)) {
       ctx.fillStyle = color("muted");
       ctx.fillText(m.label, Math.max(x(m.from), x(range.from)) + 4 * scale, top + (m.kind === "profile" ? 16 : 2) * scale);
     }
@@ -112,8 +113,8 @@ function timePlot(host, title, series, columns, more = {}) {
   const inner = element("div", box);
   const entry = plot(inner, width => new uPlot({
     width, height: more.height || 170,
-    padding: [8, 8, 0, 0],
-    scales: {x: {time: false, range: () => [range.from, range.to]}, y: more.y || {range: (u, lo, hi) => [0, hi > 0 ? hi * 1.08 : 1]}},
+    padding: [8, 16, 0, 0],
+    scales: {x: {time: false, range: () => [range.from, range.to]}, y: more.y?.() || {range: (u, lo, hi) => [0, hi > 0 ? hi * 1.08 : 1]}},
     axes: [axis({size: 24, values: (u, splits) => splits.map(v => tick(v) + " s")}), axis({size: 56, values: (u, splits) => splits.map(v => tick(v) + (more.unit || ""))})],
     series: [{label: "at", value: (u, v) => seconds(v)}, ...series],
     cursor: {
@@ -149,12 +150,14 @@ for (const c of cdfs) {
   const box = element("div", $("cdfs")); box.className = "chart"; box.dataset.metric = c.name;
   element("h3", box, c.label);
   const inner = element("div", box);
-  const low = c.values[0], high = c.values[c.values.length - 1];
-  const wide = low > 0 && high / low > 30;
+  const high = c.values[c.values.length - 1];
+  const positive = c.values.findIndex(v => v > 0.001), wide = positive >= 0 && high / c.values[positive] > 10;
+  if (wide) for (const k of ["values", "shares", "nines"]) c[k] = c[k].slice(positive); // what is (nearly) zero has no place on a scale of ratios
+  const low = c.values[0];
   // Equal values: a step up, which needs room to be seen.
   const from = wide ? low * 0.93 : Math.max(0, low - (high - low || low || 1) * 0.04), to = wide ? high * 1.07 : high + (high - low || high || 1) * 0.04;
   plot(inner, width => new uPlot({
-    width, height: 210, padding: [8, 12, 0, 0],
+    width, height: 210, padding: [8, 26, 0, 0],
     scales: {
       x: {time: false, distr: wide ? 3 : 1, range: (u, lo, hi) => lo == null || lo <= low && hi >= high ? [from, to] : [lo, hi]},
       y: {range: () => tail ? [0, c.nines[c.nines.length - 1] * 1.04] : [0, 100]},
@@ -207,11 +210,16 @@ choose($("scale"), b => {
 
   const w = data.windows, bounds = f32(w.edges);
   const middles = Array.from({length: bounds.length - 1}, (_, i) => (bounds[i] + bounds[i + 1]) / 2);
+  let ratios = false;
+  const charts = [];
   for (const m of w.metrics || []) {
+    const lines = [gappy(f32(m.p50)), gappy(f32(m.p90)), gappy(f32(m.p99))];
+    const known = lines.flat().filter(v => v > 0), low = Math.min(...known) * .9, high = Math.max(...known) * 1.1;
     const dot = {points: {show: middles.length <= 40, size: 4}, value: (u, v) => show(v)};
-    timePlot($("percentiles"), m.label, [line("p50", "p50", dot), line("p90", "p90", dot), line("p99", "p99", dot)],
-      [middles, gappy(f32(m.p50)), gappy(f32(m.p90)), gappy(f32(m.p99))], {height: 180, unit: " ms"});
+    charts.push(timePlot($("percentiles"), m.label, [line("p50", "p50", dot), line("p90", "p90", dot), line("p99", "p99", dot)],
+      [middles, ...lines], {height: 180, unit: " ms", y: () => ratios && known.length ? {distr: 3, range: () => [low, high]} : {range: (u, lo, hi) => [0, hi > 0 ? hi * 1.08 : 1]}}));
   }
+  choose($("ratios"), b => { ratios = b.dataset.scale === "log"; charts.forEach(remake); });
 }
 
 // ---- canvases
@@ -319,12 +327,12 @@ if (data.heat) {
     ctx.imageSmoothingEnabled = false;
     const a = column(range.from), b = column(range.to);
     for (let i = a; i <= b; i++) {
-      const x = p.x(edges[i]), next = p.x(edges[i + 1]);
-      ctx.drawImage(picture(), i, 0, 1, rows, x, margin.top, next - x + .4, height);
-      ctx.fillStyle = color("wash"); ctx.fillRect(x, margin.top + height + 8, next - x + .4, strip);
+      const x = Math.floor(p.x(edges[i])), next = Math.max(Math.floor(p.x(edges[i + 1])), x + 1);
+      ctx.drawImage(picture(), i, 0, 1, rows, x, margin.top, next - x, height);
+      ctx.fillStyle = color("wash"); ctx.fillRect(x, margin.top + height + 8, next - x, strip);
       if (stalled[i] > 0) {
         const tall = strip * stalled[i] / 100;
-        ctx.fillStyle = color("fail"); ctx.fillRect(x, margin.top + height + 8 + strip - tall, Math.max(next - x, 1.5), tall);
+        ctx.fillStyle = color("fail"); ctx.fillRect(x, margin.top + height + 8 + strip - tall, next - x, tall);
       }
     }
     marks(ctx, p.x, margin.top, height, 1, false);
@@ -394,7 +402,8 @@ if (data.heat) {
     for (let i = first; i < last; i++) {
       const end = endAt(i), due = Number.isNaN(wait[i]) ? start[i] : start[i] - wait[i] / 1000;
       if (end < range.from || due > range.to) continue;
-      const y = margin.top + (i - view.from) * tall + (tall > 3 ? tall * .12 : 0), h = Math.max(tall > 3 ? tall * .76 : tall, 1);
+      // Whole pixels: rows thinner than one would make stripes that nobody sent.
+      const above = margin.top + (i - view.from) * tall, y = tall > 3 ? above + tall * .12 : Math.floor(above), h = tall > 3 ? tall * .76 : Math.max(Math.ceil(above + tall) - y, 1);
       if (start[i] > due) bar(y, h, due, start[i], hues.wait);
       if (failed[i]) { bar(y, h, start[i], end, hues.fail); continue; }
       const token = Number.isNaN(ttft[i]) ? end : start[i] + ttft[i] / 1000;
