@@ -57,7 +57,6 @@ type lateRow struct {
 	ev     deviceRow
 	pid    trace.ID
 	tid    trace.ID
-	call   call
 	dev    int64
 	class  uint8
 	hasDev bool

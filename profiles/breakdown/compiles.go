@@ -58,7 +58,33 @@ func (a *analysis) compileFigures() {
 		}
 		out.After = after
 	}
+	if why := a.cannotTellCompiles(out); why != "" {
+		a.warn("no figures of recompilations: %s", why)
+		return
+	}
 	a.report.Compiles = out
+}
+
+// cannotTellCompiles says why no compile having been found means nothing; empty when it
+// means that there was none.
+func (a *analysis) cannotTellCompiles(out *Compiles) string {
+	if out.Count > 0 || len(out.CaptureList)+len(out.Suspected) > 0 {
+		return ""
+	}
+	rows, gaudi := int64(0), false
+	for _, c := range a.files {
+		for i := range c.hosts.threads {
+			rows += c.hosts.threads[i].total
+		}
+		gaudi = gaudi || len(c.gaudi.calls) > 0 || len(c.stepList) > 0 && c.stepList[0].rule == ruleGaudi
+	}
+	switch {
+	case rows == 0:
+		return "no host rows"
+	case gaudi:
+		return "a Gaudi records graph compiles only with PT_HPU_METRICS_GC_DETAILS=1, and there are none"
+	}
+	return ""
 }
 
 func (a *analysis) compilesOf(file int, c *contents, out *Compiles) {

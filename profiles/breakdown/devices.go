@@ -96,8 +96,6 @@ type gapRow struct {
 	reason  reason
 }
 
-func (g *gapRow) late() span { return span{g.from, g.lateEnd} }
-
 // deviceFigures reports busy and idle time of devices and the reasons of gaps.
 func (a *analysis) deviceFigures() {
 	rows := 0

@@ -1,6 +1,7 @@
 package breakdown
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -94,8 +95,29 @@ func TestGaudiOldForm(t *testing.T) {
 {"ph": "X", "name": "model_prompt_bs1_seq128_ctx0_graphsF", "pid": 1, "tid": 3, "ts": 110, "dur": 20, "args": null},
 {"ph": "X", "name": "decode", "pid": 1, "tid": 3, "ts": 200, "dur": 30, "args": null},
 {"ph": "X", "name": "model_decode_bs4_seq1_ctx2_graphsT", "pid": 1, "tid": 3, "ts": 205, "dur": 20, "args": null}]}`))
+	if r.Compiles != nil || !slices.ContainsFunc(r.Warnings, func(w string) bool { return strings.Contains(w, "PT_HPU_METRICS_GC_DETAILS") }) {
+		t.Errorf("no compile rows, and yet figures of compiles: %+v, %q", r.Compiles, r.Warnings)
+	}
 	if len(r.Steps) != 2 || r.Steps[0].Bucket != "bs1 seq128 ctx0 graphsF" || r.Steps[1].Phase != "decode" || r.Steps[1].Bucket != "bs4 seq1 ctx2 graphsT" {
 		t.Errorf("steps %+v", r.Steps)
+	}
+}
+
+// TestGaudiSuspectedCompile has a forward pass far above its bucket's median.
+func TestGaudiSuspectedCompile(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("[")
+	for i := range 9 {
+		dur := 1000
+		if i == 4 {
+			dur = 60000
+		}
+		at := i * 100000
+		fmt.Fprintf(&b, `{"ph": "X", "name": "decode", "pid": 7, "tid": 3, "ts": %d, "dur": %d}, {"ph": "X", "name": "model_forward_bs4_seq1_ctx8_graphsT", "pid": 7, "tid": 3, "ts": %d, "dur": %d},`, at, dur+20, at+10, dur)
+	}
+	r := analyze(t, Options{}, writeTrace(t, b.String()))
+	if c := r.Compiles; c == nil || c.Count != 0 || len(c.Suspected) != 1 || c.Suspected[0].Start != 400000000 || c.Suspected[0].Total != 60000000 {
+		t.Errorf("compiles %+v", c)
 	}
 }
 

@@ -71,7 +71,6 @@ func slowRead(t testing.TB, path string) []slowEvent {
 
 type slowStep struct {
 	name, phase    string
-	requests       int64
 	start, end     int64
 	period         int64
 	promptN, genN  int64
@@ -325,6 +324,29 @@ func TestHostTimesAgainstASlowReference(t *testing.T) {
 	}
 	if r.AllDevices != nil || r.Gaps != nil || r.Kernels != nil || !slices.ContainsFunc(r.Warnings, func(w string) bool { return strings.HasPrefix(w, "no device rows") }) {
 		t.Errorf("a CPU trace has figures of devices, or no warning: %q", r.Warnings)
+	}
+}
+
+// TestFrontEnd reads the file of a server's front end, which holds marks and no work: every
+// figure is absent, and the report says why.
+func TestFrontEnd(t *testing.T) {
+	r := analyze(t, Options{}, "testdata/frontend.json.gz")
+	b, err := r.JSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sections map[string]json.RawMessage
+	if err := json.Unmarshal(b, &sections); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := slices.Sorted(maps.Keys(sections)), []string{"files", "schema", "warnings", "window"}; !slices.Equal(got, want) {
+		t.Errorf("sections %q, want %q", got, want)
+	}
+	if r.Files[0].Events != 7 || !r.Files[0].Complete || r.Window.Source != "trace" || len(r.Warnings) != 4 {
+		t.Errorf("%+v %+v %q", r.Files[0], r.Window, r.Warnings)
+	}
+	if a := r.Answers(); a.HasBusy || len(a.Gaps)+len(a.Phases)+len(a.Python) != 0 || a.Wall <= 0 {
+		t.Errorf("answers %+v", a)
 	}
 }
 

@@ -1,6 +1,7 @@
 package breakdown
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"slices"
@@ -602,8 +603,12 @@ type Request struct {
 
 // JSON is the report in its stable form, indented, with a line break at the end.
 func (r *Report) JSON() ([]byte, error) {
-	b, err := json.MarshalIndent(r, "", "  ")
-	return append(b, '\n'), err
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false) // kernel names are full of angle brackets
+	e.SetIndent("", "  ")
+	err := e.Encode(r)
+	return out.Bytes(), err
 }
 
 func ptr[T any](v T) *T { return &v }

@@ -232,7 +232,6 @@ type scanner struct {
 	ev    Event
 	fixed []byte
 
-	noted           map[string]int
 	hasPhase        bool
 	sawEvents       bool
 	known           struct{ processName, processLabels, processSort, threadName, trace uint32 }
@@ -250,7 +249,7 @@ func (s *scanner) wellKnown() {
 	s.known.trace = s.names.ID("Trace")
 }
 
-// warn notes a fault once and counts its repetitions.
+// warn notes a fault for people.
 func (s *scanner) warn(format string, args ...any) {
 	s.meta.Warnings = append(s.meta.Warnings, fmt.Sprintf(format, args...))
 }

@@ -118,7 +118,6 @@ type slicer struct {
 	w        *Writer
 	kept     map[int64]bool // correlations of kept device rows
 	flows    map[flowKey]uint8
-	ids      []byte
 	threads  map[threadKey]*openStack
 	order    []threadKey
 	counters map[counterKey][]byte

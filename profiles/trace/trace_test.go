@@ -412,8 +412,9 @@ func TestPackings(t *testing.T) {
 			}
 		})
 	}
-	for _, cut := range []int{len(packed) / 3, len(packed) / 2} {
-		meta, err := Read(bytes.NewReader(packed[:cut]), nil)
+	for _, whole := range [][]byte{packed, encoder.EncodeAll(text, nil)} {
+		cut := len(whole) * 2 / 3
+		meta, err := Read(bytes.NewReader(whole[:cut]), nil)
 		if err != nil || meta.Complete || meta.Events == 0 || meta.Events >= events || len(meta.Warnings) == 0 {
 			t.Errorf("cut at %d: %d events, complete %t, %q, %v", cut, meta.Events, meta.Complete, meta.Warnings, err)
 		}
