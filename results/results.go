@@ -123,8 +123,8 @@ type Chunk struct {
 	Lag time.Duration
 	// Tokens is the number of output tokens in it; -1 when only the usage can tell.
 	Tokens int
-	// Visible says that it carried answer text; Shared that an earlier event was completed by the same read,
-	// so that its stamp is an upper bound.
+	// Visible says that it carried answer text; Shared that its read brought more than it: another event, or bytes behind it.
+	// Its stamp is an upper bound then, unless it was the read's last event, and gaps within one read are zero.
 	Visible, Shared bool
 }
 

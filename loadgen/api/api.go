@@ -79,8 +79,9 @@ type Delta struct {
 	Tokens int
 	// Finish is the finish reason; empty when there is none yet.
 	Finish []byte
-	// Usage is set when the event had one.
+	// Usage is set when the event had one; it lies in the Delta.
 	Usage *results.Usage
+	usage results.Usage
 	// End says that the stream is over.
 	End bool
 	// Error is the server's message when the event is an error.

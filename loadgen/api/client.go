@@ -52,6 +52,11 @@ type Config struct {
 	Count func(text string) (int, error)
 	// Compat reads streams with the rules, and the weaknesses, of vLLM's Python client.
 	Compat bool
+	// HTTP2 lets the server choose HTTP/2. HTTP/1.1 is the rule: with HTTP/2 requests share a connection, so a stamp can be
+	// that of another stream's bytes, late at most, and the end of a request's writing is known from user space only.
+	HTTP2 bool
+	// Warm is how many connections WarmUp opens, so that no request of the load waits for one.
+	Warm int
 	// Proxy chooses a proxy for a request; nil takes the environment's.
 	Proxy func(*http.Request) (*url.URL, error)
 }
@@ -59,9 +64,12 @@ type Config struct {
 // A Client sends requests to one server and times them. It is safe for concurrent use; it is a loadgen.Sender.
 type Client struct {
 	cfg       Config
+	dialer    *wire.Dialer
 	transport *http.Transport
 	header    http.Header
 	url       *url.URL
+	warm      warm
+	tally     tally
 	// kernel and user count connections by who stamps them.
 	kernel, user atomic.Int64
 }
@@ -95,22 +103,28 @@ func New(cfg Config) (*Client, error) {
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = 10 * time.Second
 	}
-	dialer := &wire.Dialer{Clock: cfg.Clock, Sources: cfg.Sources, Socket: cfg.Socket, Timeout: cfg.ConnectTimeout}
-	proxy := cfg.Proxy
-	if proxy == nil {
-		proxy = http.ProxyFromEnvironment
+	if cfg.Proxy == nil {
+		cfg.Proxy = http.ProxyFromEnvironment
 	}
-	c := &Client{cfg: cfg, url: u, header: http.Header{}, transport: &http.Transport{
-		DialContext: dialer.DialContext,
-		Proxy:       proxy,
+	c := &Client{cfg: cfg, url: u, header: http.Header{}}
+	c.dialer = &wire.Dialer{Clock: cfg.Clock, Sources: cfg.Sources, Socket: cfg.Socket, Timeout: cfg.ConnectTimeout}
+	c.transport = &http.Transport{
+		DialContext: c.dial,
+		Proxy:       cfg.Proxy,
 		// One connection a request in flight, as many as it takes: a pool's limit would be a queue that nobody records.
 		MaxIdleConns: 0, MaxIdleConnsPerHost: 1 << 20, IdleConnTimeout: idleFor,
-		DisableCompression: true,
-		TLSClientConfig:    &tls.Config{InsecureSkipVerify: cfg.Insecure},
-		// HTTP/1.1: with h2 the streams share a connection and its stamps.
-		TLSNextProto:        map[string]func(string, *tls.Conn) http.RoundTripper{},
+		DisableCompression:  true,
+		TLSClientConfig:     &tls.Config{InsecureSkipVerify: cfg.Insecure},
 		TLSHandshakeTimeout: cfg.ConnectTimeout,
-	}}
+		Protocols:           new(http.Protocols),
+		// What one read of the connection brings must fit: the rest would pass for a read of its own. A TLS record has up to 16 KiB.
+		ReadBufferSize: 16 << 10,
+	}
+	c.transport.Protocols.SetHTTP1(true)
+	c.transport.Protocols.SetHTTP2(cfg.HTTP2)
+	if u.Scheme == "https" && cfg.Warm > 0 && !cfg.HTTP2 {
+		c.transport.DialTLSContext = c.dialTLS
+	}
 	c.set("Accept", "*/*")
 	if cfg.Compat {
 		c.set("Accept-Encoding", "gzip, deflate")
@@ -137,7 +151,10 @@ func setHeader(h http.Header, name, value string) {
 }
 
 // Close closes idle connections.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.transport.CloseIdleConnections()
+	c.warm.close()
+}
 
 // Prepare words and encodes a request.
 func (c *Client) Prepare(r loadgen.Request) (loadgen.Call, error) {
@@ -152,7 +169,7 @@ func (c *Client) Prepare(r loadgen.Request) (loadgen.Call, error) {
 	if r.Sample.ID != "" {
 		setHeader(header, "x-request-id", r.Sample.ID)
 	}
-	return &call{client: c, body: body, header: header}, nil
+	return &call{client: c, body: body, header: header, asked: r.Sample.OutputTokens}, nil
 }
 
 func hasHeader(h http.Header, name string) bool {
@@ -168,6 +185,7 @@ type call struct {
 	client *Client
 	body   Body
 	header http.Header
+	asked  int // output tokens
 }
 
 func (c *call) Size() int { return len(c.body.Bytes) }
@@ -187,8 +205,10 @@ func (c *call) Send(ctx context.Context) results.Reply {
 		defer cancel()
 	}
 	var exchange wire.Exchange
-	// Only GotConn is asked for, so that the trace is one small object a request.
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+	began := c.client.cfg.Clock.Now()
+	var wrote atomic.Int64
+	// Little is asked for, so that the trace is one small object a request.
+	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		if conn := wire.From(info.Conn); conn != nil {
 			conn.Begin(&exchange)
 			if conn.Kind() == wire.Kernel {
@@ -196,15 +216,20 @@ func (c *call) Send(ctx context.Context) results.Reply {
 			} else {
 				c.client.user.Add(1)
 			}
-			if !info.Reused {
+			if !info.Reused && conn.Ready() >= began { // one that was opened before the load counts as kept
 				reply.Connected = results.Moment(conn.Ready())
 			}
 		}
-	}})
+	}}
+	if c.client.cfg.HTTP2 {
+		trace.WroteRequest = func(httptrace.WroteRequestInfo) { wrote.Store(c.client.cfg.Clock.Now()) }
+	}
+	ctx = httptrace.WithClientTrace(ctx, trace)
 	req := (&http.Request{
 		Method: http.MethodPost, URL: c.client.url, Host: c.client.url.Host, Header: c.header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		// No GetBody: nothing is ever sent a second time in silence.
+		// No GetBody, so that nothing is sent a second time: net/http takes another connection only when the kept one turns out to be
+		// closed before a byte of the request was written.
 		Body: io.NopCloser(bytes.NewReader(c.body.Bytes)), ContentLength: int64(len(c.body.Bytes)),
 	}).WithContext(ctx)
 	resp, err := c.client.transport.RoundTrip(req)
@@ -214,16 +239,29 @@ func (c *call) Send(ctx context.Context) results.Reply {
 			reply.Failure = c.client.failure(ctx, err, results.FailCut)
 		}
 		c.written(&reply, &exchange)
+		c.client.tally.add(&exchange)
 		reply.Done = results.Moment(c.client.cfg.Clock.Now())
 		return reply
 	}
 	defer resp.Body.Close()
 	reply.Status = resp.StatusCode
-	reply.Headers = results.Moment(exchange.LastRead().At)
+	lastRead := exchange.LastRead
+	shared := resp.ProtoMajor == 2
+	if conn := exchange.Conn(); shared && conn != nil {
+		lastRead = conn.LastRead // the exchange belongs to whoever began last
+	}
+	headers := lastRead()
+	reply.Headers = results.Moment(headers.At)
+	finish := func() {
+		c.finish(&reply, &exchange, lastRead(), headers)
+		if shared {
+			reply.WriteBegan, reply.Written = 0, results.Moment(wrote.Load())
+		}
+	}
 	if encoding := resp.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		reply.Failure = &results.Failure{Class: results.FailStream, Message: "the server packed its reply (" + encoding +
 			") although it was asked not to: unpacking hides when tokens came; turn compression off, in a proxy perhaps"}
-		c.finish(&reply, &exchange)
+		finish()
 		return reply
 	}
 	switch {
@@ -232,20 +270,33 @@ func (c *call) Send(ctx context.Context) results.Reply {
 	case c.client.cfg.Kind.Pooling || c.client.cfg.Options.NoStream:
 		c.document(ctx, resp, &reply)
 	default:
-		c.stream(ctx, resp, &reply, &exchange)
+		c.stream(ctx, resp, &reply, lastRead)
 	}
-	c.finish(&reply, &exchange)
+	finish()
 	return reply
 }
 
 var errTimeout = errors.New("the request took longer than its limit")
 
 // finish takes the stamps that are sure only once the reply has ended.
-func (c *call) finish(reply *results.Reply, exchange *wire.Exchange) {
+func (c *call) finish(reply *results.Reply, exchange *wire.Exchange, last, headers wire.Read) {
 	if closed := exchange.Closed(); reply.Failure != nil && closed != 0 {
 		reply.Done = results.Moment(closed)
-	} else if last := exchange.LastRead(); last.Seq > 0 {
+	} else if last.Seq > 0 {
 		reply.Done = results.Moment(last.At)
+	}
+	c.client.tally.add(exchange)
+	if exchange.Disordered() {
+		// The kernel's stamps of segments that waited for a lost one can be early. The client's own are late at most.
+		c.client.tally.disordered.Add(1)
+		if reply.Done == results.Moment(last.At) {
+			reply.Done = results.Moment(last.User)
+		}
+		reply.Headers = results.Moment(headers.User)
+		for i := range reply.Chunks {
+			chunk := &reply.Chunks[i]
+			chunk.At, chunk.Lag = chunk.At.Add(chunk.Lag), 0
+		}
 	}
 	c.written(reply, exchange)
 }
@@ -324,7 +375,7 @@ func (c *call) document(ctx context.Context, resp *http.Response, reply *results
 }
 
 // stream reads an event stream. The only work between a read and its stamp is the read's own.
-func (c *call) stream(ctx context.Context, resp *http.Response, reply *results.Reply, exchange *wire.Exchange) {
+func (c *call) stream(ctx context.Context, resp *http.Response, reply *results.Reply, lastRead func() wire.Read) {
 	buffer, _ := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
 	reader := newReader(c, reply)
@@ -333,7 +384,7 @@ func (c *call) stream(ctx context.Context, resp *http.Response, reply *results.R
 		var n int
 		n, err = resp.Body.Read(*buffer)
 		if n > 0 {
-			if problem := reader.feed((*buffer)[:n], exchange.LastRead()); problem != nil {
+			if problem := reader.feed((*buffer)[:n], lastRead()); problem != nil {
 				reply.Failure = problem
 				reader.end(false)
 				return
@@ -402,12 +453,15 @@ type reader struct {
 	seq     int       // the read before
 	running int       // completion tokens by the running usage
 	text    []byte    // answer text, still escaped
+	delta   Delta     // of the present event; here because a new one for each would be garbage
+	usage   results.Usage
 	tmpl    template
 	problem *results.Failure
 	ended   bool
 }
 
-// A framer cuts bytes into the data of events, and hands these to what it was made with.
+// A framer cuts bytes into the data of events, and hands these to what it was made with, saying whether more bytes of the same read
+// lie behind the event.
 type framer interface {
 	feed(b []byte) error
 	end() error
@@ -415,18 +469,27 @@ type framer interface {
 
 type standardFramer struct {
 	parser sse.Parser
+	fed    int
 	emit   func(sse.Event) // made once a stream: a closure a read would be garbage a token
 }
 
-func newStandardFramer(emit func(data []byte)) *standardFramer {
-	return &standardFramer{emit: func(e sse.Event) { emit(e.Data) }}
+func newStandardFramer(emit func(data []byte, more bool)) *standardFramer {
+	f := &standardFramer{}
+	f.emit = func(e sse.Event) { emit(e.Data, e.End < f.fed) }
+	return f
 }
 
-func (f *standardFramer) feed(b []byte) error { return f.parser.Feed(b, f.emit) }
-func (f *standardFramer) end() error          { return f.parser.End() }
+func (f *standardFramer) feed(b []byte) error {
+	f.fed = len(b)
+	return f.parser.Feed(b, f.emit)
+}
+func (f *standardFramer) end() error { return f.parser.End() }
 
 func newReader(c *call, reply *results.Reply) *reader {
 	r := &reader{call: c, reply: reply, stream: c.client.cfg.Kind.Dialect.Stream(c.client.cfg.Compat)}
+	// One chunk a token is the rule; the list of a stream beyond the most grows.
+	const most = 1024
+	reply.Chunks = make([]results.Chunk, 0, min(max(c.asked, 0), most)+1)
 	if c.client.cfg.Compat {
 		_, typed := r.stream.(*responseEvents)
 		r.framer = &vllmFramer{typed: typed, emit: r.event}
@@ -448,17 +511,18 @@ func (r *reader) feed(b []byte, read wire.Read) *results.Failure {
 	return r.problem
 }
 
-// event takes the data of one event.
-func (r *reader) event(data []byte) {
+// event takes the data of one event. more says that its read brought bytes behind it.
+func (r *reader) event(data []byte, more bool) {
 	if r.problem != nil {
 		return
 	}
 	if body, ok := r.tmpl.match(data); ok {
-		r.output(body, true, -1)
+		r.output(body, true, -1, more)
 		return
 	}
-	var d Delta
-	if err := r.stream.Event(data, &d); err != nil {
+	d := &r.delta
+	*d = Delta{}
+	if err := r.stream.Event(data, d); err != nil {
 		r.problem = &results.Failure{Class: results.FailStream, Message: err.Error()}
 		return
 	}
@@ -474,7 +538,8 @@ func (r *reader) event(data []byte) {
 			d.Tokens = max(0, d.Usage.Completion-r.running)
 		}
 		r.running = d.Usage.Completion
-		r.reply.Usage = d.Usage
+		r.usage = *d.Usage
+		r.reply.Usage = &r.usage
 	}
 	if d.Queue != nil {
 		r.reply.ServerQueue = d.Queue
@@ -486,16 +551,22 @@ func (r *reader) event(data []byte) {
 		r.reply.Finish = string(d.Finish)
 	}
 	if d.Output {
-		r.output(d.Text, d.Visible, d.Tokens)
+		r.output(d.Text, d.Visible, d.Tokens, more)
 	}
 	if d.Plain {
 		r.tmpl.learn(data, d.Text)
 	}
 }
 
-func (r *reader) output(text []byte, visible bool, tokens int) {
-	r.reply.Chunks = append(r.reply.Chunks, results.Chunk{
-		At: results.Moment(r.read.At), Lag: r.read.Lag(), Tokens: tokens, Visible: visible && len(text) > 0, Shared: r.events > 0,
+// output adds a chunk. A stamp belongs to the last byte of a read, so that it is exact for the event that the read ends with, and an
+// upper bound for any other.
+func (r *reader) output(text []byte, visible bool, tokens int, more bool) {
+	chunks := r.reply.Chunks
+	if r.events > 0 && len(chunks) > 0 {
+		chunks[len(chunks)-1].Shared = true
+	}
+	r.reply.Chunks = append(chunks, results.Chunk{
+		At: results.Moment(r.read.At), Lag: r.read.Lag(), Tokens: tokens, Visible: visible && len(text) > 0, Shared: more || r.events > 0,
 	})
 	r.events++
 	r.text = append(r.text, text...)

@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -307,20 +309,169 @@ func FuzzEvent(f *testing.F) {
 	})
 }
 
+// events are one token's event as three servers word it.
+var events = map[string]string{
+	"template":   `data: {"id":"cmpl-9887690712e5d006","object":"text_completion","created":1795507840,"model":"tiny-opt","choices":[{"index":0,"text":" based","logprobs":null,"finish_reason":null,"stop_reason":null,"prompt_token_ids":null,"token_ids":null}]}` + "\n\n",
+	"usage":      `data: {"id":"cmpl-9887690712e5d006","object":"text_completion","created":1795507840,"model":"tiny-opt","choices":[{"index":0,"text":" based","logprobs":null,"finish_reason":null}],"usage":{"prompt_tokens":9,"total_tokens":12,"completion_tokens":3}}` + "\n\n",
+	"token ids":  `data: {"id":"cmpl-9887690712e5d006","object":"text_completion","created":1795507840,"model":"tiny-opt","choices":[{"index":0,"text":" based","logprobs":null,"finish_reason":null,"token_ids":[5,6]}]}` + "\n\n",
+	"empty text": `data: {"id":"cmpl-9887690712e5d006","object":"text_completion","created":1795507840,"model":"tiny-opt","choices":[{"index":0,"text":"","logprobs":null,"finish_reason":null}]}` + "\n\n",
+}
+
+// eventReader reads events without a connection.
+func eventReader(tokens int) (*reader, *results.Reply) {
+	kind, _ := KindOf("vllm")
+	reply := &results.Reply{}
+	return newReader(&call{client: &Client{cfg: Config{Kind: kind}}, asked: tokens}, reply), reply
+}
+
+// TestATokenAllocatesNothing reads tokens that a stream was asked for: no event is garbage.
+func TestATokenAllocatesNothing(t *testing.T) {
+	for name, event := range events {
+		r, reply := eventReader(1000)
+		r.text = make([]byte, 0, 1<<20)
+		seq, line := 0, []byte(event)
+		if n := testing.AllocsPerRun(500, func() {
+			seq++
+			if r.feed(line, wire.Read{Seq: seq, At: int64(seq), User: int64(seq)}) != nil {
+				t.Fatal("the event is refused")
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations an event; want none", name, n)
+		}
+		if len(reply.Chunks) != 501 {
+			t.Errorf("%s: %d chunks; want 501", name, len(reply.Chunks))
+		}
+	}
+}
+
+// TestEventsThatShareARead marks each event whose stamp may be late or whose gap is zero.
+func TestEventsThatShareARead(t *testing.T) {
+	event := events["empty text"]
+	for _, tc := range []struct {
+		name  string
+		feeds []string
+		seqs  []int
+		want  []bool
+	}{
+		{"one a read", []string{event, event}, []int{1, 2}, []bool{false, false}},
+		{"two a read", []string{event + event, event}, []int{1, 2}, []bool{true, true, false}},
+		{"the end behind it", []string{event + "data: [DONE]\n\n"}, []int{1}, []bool{true}},
+		{"a beginning behind it", []string{event + event[:9], event[9:]}, []int{1, 2}, []bool{true, false}},
+		{"one read, handed on in two", []string{event, event}, []int{1, 1}, []bool{true, true}},
+	} {
+		r, reply := eventReader(8)
+		for i, b := range tc.feeds {
+			if problem := r.feed([]byte(b), wire.Read{Seq: tc.seqs[i], At: int64(tc.seqs[i])}); problem != nil {
+				t.Fatal(problem)
+			}
+		}
+		var got []bool
+		for _, c := range reply.Chunks {
+			got = append(got, c.Shared)
+		}
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("%s: shared %v; want %v", tc.name, got, tc.want)
+		}
+	}
+}
+
+// TestWarmConnectionsAreUsed opens connections before the load: the requests find them, and a closed one is passed over.
+func TestWarmConnectionsAreUsed(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		var mu sync.Mutex
+		opened := map[string]http.ConnState{}
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, events["empty text"]+"data: [DONE]\n\n")
+		}))
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.Config.ConnState = func(c net.Conn, s http.ConnState) {
+			mu.Lock()
+			defer mu.Unlock()
+			opened[c.RemoteAddr().String()] = s
+		}
+		if secure {
+			server.StartTLS()
+		} else {
+			server.Start()
+		}
+		client := newTestClient(t, "vllm", server.URL, func(c *Config) { c.Warm, c.Insecure = 3, true })
+		if err := client.WarmUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		client.warm.conns[2].Close() // the next to be taken
+		for range 2 {
+			if reply := send(t, client); reply.Failure != nil || reply.Connected != 0 {
+				t.Errorf("TLS %t: failure %v, connected %v; want neither", secure, reply.Failure, reply.Connected)
+			}
+		}
+		mu.Lock()
+		if len(opened) != 3 {
+			t.Errorf("TLS %t: %d connections; want the 3 warm ones alone", secure, len(opened))
+		}
+		mu.Unlock()
+		client.Close()
+		server.Close()
+	}
+}
+
+// TestHTTP2 measures over a shared connection when that is asked for, and not otherwise.
+func TestHTTP2(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, events["empty text"]+"data: [DONE]\n\n")
+		w.(http.Flusher).Flush()
+	}))
+	server.EnableHTTP2 = true
+	var protocols sync.Map
+	inner := server.Config.Handler
+	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		protocols.Store(r.Proto, true)
+		inner.ServeHTTP(w, r)
+	})
+	server.StartTLS()
+	defer server.Close()
+	for _, two := range []bool{false, true} {
+		protocols.Clear()
+		client := newTestClient(t, "vllm", server.URL, func(c *Config) { c.HTTP2, c.Insecure = two, true })
+		var sending sync.WaitGroup
+		for range 4 {
+			sending.Go(func() {
+				reply := send(t, client)
+				if reply.Failure != nil || len(reply.Chunks) != 1 {
+					t.Errorf("HTTP/2 %t: failure %+v, %d chunks; want one", two, reply.Failure, len(reply.Chunks))
+					return
+				}
+				if at := reply.Chunks[0].At; reply.Written == 0 || reply.Headers == 0 || at == 0 || reply.Done < at {
+					t.Errorf("HTTP/2 %t: written %v, headers %v, first %v, done %v: out of order", two, reply.Written, reply.Headers, at, reply.Done)
+				}
+			})
+		}
+		sending.Wait()
+		want := map[bool]string{false: "HTTP/1.1", true: "HTTP/2.0"}[two]
+		if _, ok := protocols.Load(want); !ok {
+			t.Errorf("HTTP/2 %t: no request came over %s", two, want)
+		}
+		client.Close()
+	}
+}
+
 // BenchmarkEvents is the cost of reading one token's event, once the bytes are there. It must stay far below
 // the seven microseconds that the kernel needs for an event that arrives alone.
 func BenchmarkEvents(b *testing.B) {
-	event := []byte(`data: {"id":"cmpl-9887690712e5d006","object":"text_completion","created":1795507840,"model":"tiny-opt","choices":[{"index":0,"text":" based","logprobs":null,"finish_reason":null,"stop_reason":null,"prompt_token_ids":null,"token_ids":null}]}` + "\n\n")
-	kind, _ := KindOf("vllm")
-	b.ReportAllocs()
-	reply := results.Reply{Chunks: make([]results.Chunk, 0, 1<<10)}
-	r := newReader(&call{client: &Client{cfg: Config{Kind: kind}}}, &reply)
-	for b.Loop() {
-		if r.feed(event, wire.Read{Seq: 1, At: 1, User: 2}) != nil {
-			b.Fatal("the event is refused")
-		}
-		if len(reply.Chunks) == cap(reply.Chunks) {
-			reply.Chunks, r.text = reply.Chunks[:0], r.text[:0]
-		}
+	for name, event := range events {
+		b.Run(name, func(b *testing.B) {
+			r, reply := eventReader(1000)
+			line := []byte(event)
+			b.ReportAllocs()
+			for b.Loop() {
+				if r.feed(line, wire.Read{Seq: 1, At: 1, User: 2}) != nil {
+					b.Fatal("the event is refused")
+				}
+				if len(reply.Chunks) == cap(reply.Chunks) {
+					reply.Chunks, r.text = reply.Chunks[:0], r.text[:0]
+				}
+			}
+		})
 	}
 }

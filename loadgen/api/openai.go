@@ -52,7 +52,7 @@ func (s *openAI) Event(data []byte, d *Delta) error {
 				return s.choice(choice, d)
 			})
 		case "usage":
-			usage = readUsage(value)
+			usage = d.readUsage(value)
 		case "error":
 			if !s.errorsPass && !isEmpty(value) {
 				d.Error = errorMessage(value)
@@ -120,7 +120,7 @@ func (onlyStream) Whole(body []byte, _ http.Header, d *Delta) error {
 				})
 			})
 		case "usage":
-			d.Usage = readUsage(value)
+			d.Usage = d.readUsage(value)
 		case "error":
 			if !isEmpty(value) {
 				d.Error = errorMessage(value)
@@ -131,11 +131,12 @@ func (onlyStream) Whole(body []byte, _ http.Header, d *Delta) error {
 }
 
 // readUsage reads a usage object; nil when it is null or empty.
-func readUsage(value []byte) *results.Usage {
+func (d *Delta) readUsage(value []byte) *results.Usage {
 	if isEmpty(value) {
 		return nil
 	}
-	u := &results.Usage{Cached: -1}
+	u := &d.usage
+	*u = results.Usage{Cached: -1}
 	_ = object(value, func(key, value []byte) error {
 		switch string(key) {
 		case "prompt_tokens", "input_tokens":

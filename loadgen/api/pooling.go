@@ -37,7 +37,7 @@ func (document) Whole(body []byte, header http.Header, d *Delta) error {
 	return object(body, func(key, value []byte) error {
 		switch string(key) {
 		case "usage":
-			d.Usage = readUsage(value)
+			d.Usage = d.readUsage(value)
 		case "error":
 			if !isEmpty(value) {
 				d.Error = errorMessage(value)

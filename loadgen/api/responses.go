@@ -75,7 +75,7 @@ func (s *responseEvents) Event(data []byte, d *Delta) error {
 			return object(response, func(key, value []byte) error {
 				switch string(key) {
 				case "usage":
-					d.Usage = readUsage(value)
+					d.Usage = d.readUsage(value)
 				case "status":
 					d.Finish = stringBody(value)
 				}
@@ -126,7 +126,7 @@ func (responses) Whole(body []byte, _ http.Header, d *Delta) error {
 		case "status":
 			d.Finish = stringBody(value)
 		case "usage":
-			d.Usage = readUsage(value)
+			d.Usage = d.readUsage(value)
 		case "error":
 			if !isEmpty(value) {
 				d.Error = errorMessage(value)

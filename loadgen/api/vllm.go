@@ -13,7 +13,7 @@ import (
 type vllmFramer struct {
 	// typed reads events as the Responses API needs them: data lines joined, those without data skipped.
 	typed  bool
-	emit   func(data []byte)
+	emit   func(data []byte, more bool)
 	buffer []byte
 	tail   []byte // an incomplete character
 }
@@ -69,13 +69,13 @@ func (f *vllmFramer) message(m []byte) error {
 			}
 		}
 		if len(data) > 0 {
-			f.emit(bytes.Join(data, []byte("\n")))
+			f.emit(bytes.Join(data, []byte("\n")), false)
 		}
 		return nil
 	case m[0] == ':':
 		return nil
 	}
-	f.emit(bytes.TrimPrefix(m, []byte("data: ")))
+	f.emit(bytes.TrimPrefix(m, []byte("data: ")), false)
 	return nil
 }
 

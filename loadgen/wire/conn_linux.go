@@ -67,6 +67,8 @@ type kernelConn struct {
 	infoErr  syscall.Errno
 	// outOfOrder is the number of segments out of order that is known.
 	outOfOrder uint32
+	// told is what News told last.
+	told Info
 
 	writeMu   sync.Mutex
 	writeFunc func(fd uintptr) bool
@@ -445,6 +447,36 @@ func (c *Conn) Info() (Info, bool) {
 		info.SendQueue, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
 	})
 	return info, err == nil
+}
+
+// News is Info with the counts since the last News: connections serve many requests.
+func (c *Conn) News() (Info, bool) {
+	info, ok := c.Info()
+	if !ok {
+		return Info{}, false
+	}
+	k := c.kernel
+	k.infoMu.Lock()
+	defer k.infoMu.Unlock()
+	news := info
+	news.Retransmits -= k.told.Retransmits
+	news.OutOfOrder -= k.told.OutOfOrder
+	k.told = info
+	return news, true
+}
+
+// Quiet says that the connection is open and has nothing to read. One that the server has closed is not quiet: it
+// has its end to read.
+func (c *Conn) Quiet() bool {
+	if c.kernel == nil {
+		return true // nobody can tell
+	}
+	quiet := false
+	err := c.kernel.raw.Control(func(fd uintptr) {
+		_, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		quiet = err == unix.EAGAIN
+	})
+	return err == nil && quiet
 }
 
 func (k *kernelConn) opError(op string, err error) error {

@@ -15,3 +15,9 @@ func (c *Conn) disordered() bool                         { return false }
 
 // Info is what the kernel knows about the connection; false on this system.
 func (c *Conn) Info() (Info, bool) { return Info{}, false }
+
+// News is Info with the counts since the last News; false on this system.
+func (c *Conn) News() (Info, bool) { return Info{}, false }
+
+// Quiet says that the connection is open and has nothing to read, as far as this system tells: always.
+func (c *Conn) Quiet() bool { return true }

@@ -1,0 +1,62 @@
+package api
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"servebench/loadgen/wire"
+)
+
+// A tally is what the connections went through.
+type tally struct {
+	retransmits, disordered, again atomic.Int64
+	asked                          atomic.Int64 // requests whose connection the kernel told about
+	minRTT                         atomic.Int64
+}
+
+// add takes the state of a request's connection when the request has ended.
+func (t *tally) add(exchange *wire.Exchange) {
+	if exchange.Attempts() > 1 {
+		t.again.Add(1)
+	}
+	conn := exchange.Conn()
+	if conn == nil {
+		return
+	}
+	news, ok := conn.News()
+	if !ok {
+		return
+	}
+	t.asked.Add(1)
+	t.retransmits.Add(int64(news.Retransmits))
+	for rtt := int64(news.MinRTT); rtt > 0; {
+		old := t.minRTT.Load()
+		if old != 0 && old <= rtt || t.minRTT.CompareAndSwap(old, rtt) {
+			break
+		}
+	}
+}
+
+// Retransmits is the number of TCP segments that were sent again so far; false when the kernel did not tell.
+func (c *Client) Retransmits() (int64, bool) {
+	return c.tally.retransmits.Load(), c.tally.asked.Load() > 0
+}
+
+// MinRTT is the shortest round trip that the kernel saw; false when it did not tell.
+func (c *Client) MinRTT() (time.Duration, bool) {
+	rtt := c.tally.minRTT.Load()
+	return time.Duration(rtt), rtt > 0
+}
+
+// Notes are what happened to requests on their way that no record shows.
+func (c *Client) Notes() []string {
+	var list []string
+	if n := c.tally.again.Load(); n > 0 {
+		list = append(list, fmt.Sprintf("%d requests found their kept connection closed by the server and took another one; nothing of them had been written", n))
+	}
+	if n := c.tally.disordered.Load(); n > 0 {
+		list = append(list, fmt.Sprintf("in %d replies TCP segments came out of order: their stamps are the client's own, late at most", n))
+	}
+	return list
+}
