@@ -60,7 +60,6 @@ var doors = map[string][]string{
 	"github.com/klauspost/compress":            {"results", "profiles/trace"},
 	"github.com/klauspost/pgzip":               {"profiles/trace"},
 	"github.com/dlclark/regexp2":               {"datasets/tokenizer"},
-	"github.com/nikolalohinski/gonja/v2":       {"datasets/tokenizer"},
 	"golang.org/x/text":                        {"datasets/tokenizer"},
 	"golang.org/x/sys":                         {"loadgen/wire", "loadgen/server"},
 	"github.com/go-json-experiment/json":       {"profiles/trace"},

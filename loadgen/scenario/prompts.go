@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 
@@ -45,23 +43,35 @@ func (r *runner) chooseTokenizer(ctx context.Context) (datasets.Tokenizer, resul
 	case "server":
 		return r.serverTokenizer(ctx)
 	case "":
-		if tok, err := tokenizer.Load(r.modelID); err == nil {
-			return tok, results.Prompts{Method: byTokenizer, Detail: r.modelID}, nil
-		} else if _, statErr := os.Stat(filepath.Join(r.modelID, "tokenizer.json")); statErr == nil {
-			return nil, results.Prompts{}, err // it is there, and it cannot be read
-		}
-		tok, how, err := r.serverTokenizer(ctx)
-		if err == nil {
-			return tok, how, nil
-		}
-		r.note("no tokenizer for %s on this machine, and %v: prompts are token ids", r.modelID, err)
-		return nil, results.Prompts{Method: byIDs}, nil
+		return r.usualTokenizer(ctx)
 	}
-	tok, err := tokenizer.Load(name)
+	tok, err := tokenizer.Open(ctx, name, tokenizer.Options{})
 	if err != nil {
 		return nil, results.Prompts{}, fmt.Errorf("tokenizer %s: %w", name, err)
 	}
 	return tok, results.Prompts{Method: byTokenizer, Detail: name}, nil
+}
+
+// usualTokenizer tries what is on this machine, then the server, then does without. Nothing is fetched unasked.
+func (r *runner) usualTokenizer(ctx context.Context) (datasets.Tokenizer, results.Prompts, error) {
+	hub := tokenizer.NewHub()
+	hub.Offline = true
+	if path, err := tokenizer.Find(ctx, r.modelID, tokenizer.Options{Hub: hub}); err == nil {
+		tok, err := tokenizer.Load(path)
+		if err != nil {
+			return nil, results.Prompts{}, err // it is there, and it cannot be read
+		}
+		return tok, results.Prompts{Method: byTokenizer, Detail: r.modelID}, nil
+	}
+	tok, how, err := r.serverTokenizer(ctx)
+	if err == nil {
+		return tok, how, nil
+	}
+	if ctx.Err() != nil {
+		return nil, results.Prompts{}, ctx.Err()
+	}
+	r.note("no tokenizer for %s on this machine, and %v: prompts are token ids", r.modelID, err)
+	return nil, results.Prompts{Method: byIDs}, nil
 }
 
 func (r *runner) serverTokenizer(ctx context.Context) (datasets.Tokenizer, results.Prompts, error) {

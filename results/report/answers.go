@@ -37,6 +37,8 @@ type RequestNote struct {
 	Return       int64 `json:"return_mean_ns"`
 	// Counted is how many requests the means are over: linked without a doubt.
 	Counted int `json:"counted"`
+	// OnDevice says that prefills were traced to their end on the device; else they end where the host's step does.
+	OnDevice bool `json:"on_device"`
 }
 
 // Answers prints what happened inside the server: steps, gaps, recompilations and Python's times.
@@ -185,7 +187,11 @@ func (t *table) firstTokens(r *RequestNote) {
 	t.text("Requests linked to their steps:", fmt.Sprintf("%d, %d with a doubt, %d not", r.Linked, r.Ambiguous, r.Unlinked))
 	if r.Counted > 0 {
 		t.text("Network and queue, mean (ms):", millis(r.NetworkQueue))
-		t.text("Prefill, mean (ms):", millis(r.Prefill))
+		prefill := "Prefill on the host, mean (ms):"
+		if r.OnDevice {
+			prefill = "Prefill, mean (ms):"
+		}
+		t.text(prefill, millis(r.Prefill))
 		t.text("Way back, mean (ms):", millis(r.Return))
 	}
 }
