@@ -3,6 +3,7 @@ package loadgen
 import (
 	"context"
 	"iter"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -225,6 +226,8 @@ func (s *stageRun) openLoop(ctx context.Context) {
 		released := s.Clock.Now()
 		s.Live.Released.Add(1)
 		dispatch(waiting{j, due, released})
+		// The sender runs at once on this thread, which is awake, instead of waiting until another one is woken: see wire.Pacer.
+		runtime.Gosched()
 		s.end = due
 	}
 	if s.For > 0 {
