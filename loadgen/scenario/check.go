@@ -18,6 +18,9 @@ type Fault struct{ Path, Message string }
 // Faults are all that is wrong with the scenario, as far as can be known before it runs.
 func (s *Scenario) Faults() []Fault {
 	var f faults
+	if s.checkSeries(&f); s.Sweep != nil {
+		return f // each of its points is a scenario, and is checked as one
+	}
 	s.checkServer(&f)
 	if _, err := api.KindOf(s.backend()); err != nil {
 		f.add("backend", "%v", err)

@@ -259,6 +259,11 @@ func (l *loader) set(root *yaml.Node, text string) error {
 	}
 	shift(node, (len(l.sources)-1)*perSource)
 	node.Line = (len(l.sources) - 1) * perSource // a place in the command line has no line
+	return setNode(root, name, where, node)
+}
+
+// setNode puts a value in the place of a field; name says who wants it so.
+func setNode(root *yaml.Node, name, where string, node *yaml.Node) error {
 	keys := strings.Split(where, ".")
 	at := root
 	for i, key := range keys {
@@ -302,9 +307,13 @@ func (l *loader) decode(node *yaml.Node) (*Scenario, error) {
 	if err := node.Load(s, yaml.WithKnownFields()); err != nil {
 		return nil, l.problems(err, -1)
 	}
+	s.origin = &origin{l, node}
 	var found Problems
 	for _, f := range s.Faults() {
 		found = append(found, l.place(node, f))
+	}
+	if len(found) == 0 {
+		found = s.pointProblems()
 	}
 	if len(found) > 0 {
 		return nil, found

@@ -61,6 +61,15 @@ type Scenario struct {
 	Lora *Lora `yaml:"lora,omitempty" json:"lora,omitempty"`
 	// Metadata are the user's own words, kept with the results.
 	Metadata Pairs `yaml:"metadata,omitempty" json:"metadata,omitempty"`
+	// Repeats is how often the run, or each point of a sweep, is carried out; 0 is once.
+	Repeats int `yaml:"repeats,omitempty" json:"repeats,omitempty"`
+	// Sweep makes one run for each of many values of the scenario's fields.
+	Sweep *Sweep `yaml:"sweep,omitempty" json:"sweep,omitempty"`
+	// Search looks for the highest rate or concurrency that still meets the objectives.
+	Search *Search `yaml:"search,omitempty" json:"search,omitempty"`
+
+	// origin is the text it was read from, so that a sweep can change fields in it.
+	origin *origin
 }
 
 // A Server is the server under test: where it is and, if the run is to launch it, how.
@@ -230,6 +239,8 @@ type Objectives struct {
 	// MaxFailures is the most failed requests with which the run still counts as a success; absent allows
 	// all but all.
 	MaxFailures *int `yaml:"max_failures,omitempty" json:"max_failures,omitempty"`
+	// Bounds are further bounds on the whole run, such as "p99 ttft <= 300ms", "goodput >= 99%" or "failures <= 0".
+	Bounds []Bound `yaml:"bounds,omitempty" json:"bounds,omitempty"`
 }
 
 // A Report is what is printed and kept.
