@@ -26,8 +26,6 @@ type host struct {
 	sim     *sim.Server    // nil unless simulated
 	stopSim func()
 	command []string
-	// warmed is what said that the warm-up was over.
-	warmed string
 }
 
 // stop ends what the run started. It has its own limit, so that it works after an interruption too.
