@@ -38,6 +38,8 @@ type Options struct {
 	Confidence float64
 	// Seed is that of drawing requests again.
 	Seed uint64
+	// Draws is how many times the runs are drawn again for a figure; 0 is 500.
+	Draws int
 	// Gates are bars that must not be missed.
 	Gates []Gate
 	// Force compares what had better not be.

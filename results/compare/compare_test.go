@@ -130,7 +130,7 @@ func rowNamed(t testing.TB, r *Report, metric, statistic string) *Row {
 // Values in a comparison are those of the run's own report.
 func TestValuesAgreeWithTheSummary(t *testing.T) {
 	l := load{requests: 1200, first: 50, gap: 10, seed: 1, own: 1, failEvery: 40}
-	r := compared(t, Options{}, []load{l}, []load{{requests: 1200, first: 60, gap: 10, seed: 1, own: 2, failEvery: 40}})
+	r := compared(t, Options{Draws: 20, Plain: true}, []load{l}, []load{{requests: 1200, first: 60, gap: 10, seed: 1, own: 2, failEvery: 40}})
 	m, records := l.records()
 	recorder := summary.NewRecorder(summary.ConfigOf(m))
 	for rec := range records {
@@ -160,7 +160,7 @@ func TestValuesAgreeWithTheSummary(t *testing.T) {
 func TestVerdicts(t *testing.T) {
 	base := load{requests: 2000, first: 50, gap: 10, seed: 1, own: 1}
 	slower := load{requests: 2000, first: 60, gap: 10, seed: 1, own: 2}
-	r := compared(t, Options{Margin: 0.05}, []load{base}, []load{slower})
+	r := compared(t, Options{Margin: 0.05, Plain: true}, []load{base}, []load{slower})
 	for _, tc := range []struct {
 		metric, statistic string
 		want              Verdict
@@ -176,12 +176,12 @@ func TestVerdicts(t *testing.T) {
 		t.Errorf("ttft mean: ratio %v in %v, true is 1.2", *row.Ratio, row.RatioInterval)
 	}
 	// The other way round everything is better.
-	r = compared(t, Options{Baseline: "after"}, []load{base}, []load{slower})
+	r = compared(t, Options{Baseline: "after", Plain: true}, []load{base}, []load{slower})
 	if row := rowNamed(t, r, "ttft", "mean"); row.Verdict != Better {
 		t.Errorf("with the baseline turned round: %s", row.Verdict)
 	}
 	// A change that a few requests cannot tell from chance asks for more.
-	r = compared(t, Options{}, []load{{requests: 200, first: 50, gap: 10, seed: 1, own: 1}}, []load{{requests: 200, first: 51, gap: 10, seed: 1, own: 2}})
+	r = compared(t, Options{Plain: true}, []load{{requests: 200, first: 50, gap: 10, seed: 1, own: 1}}, []load{{requests: 200, first: 51, gap: 10, seed: 1, own: 2}})
 	if row := rowNamed(t, r, "ttft", "mean"); row.Verdict != Inconclusive || row.Needs == nil || row.Needs.Requests < 500 || row.Needs.Requests > 100000 {
 		t.Errorf("200 requests, 2 %%: %s, needs %v", row.Verdict, row.Needs)
 	}
@@ -195,7 +195,7 @@ func TestRunsAreTheSample(t *testing.T) {
 		}
 		return list
 	}
-	r := compared(t, Options{}, side(1, 50, 60, 70), side(11, 55, 65, 75))
+	r := compared(t, Options{Draws: 20, Plain: true}, side(1, 50, 60, 70), side(11, 55, 65, 75))
 	c := r.Comparisons[0]
 	if c.Sample != "runs" || c.Paired {
 		t.Errorf("the sample is the %s, paired %t", c.Sample, c.Paired)
@@ -204,13 +204,13 @@ func TestRunsAreTheSample(t *testing.T) {
 	if row.Verdict != Inconclusive || row.Needs == nil || row.Needs.Runs < 1 || row.RatioInterval.High-row.RatioInterval.Low < 0.3 {
 		t.Errorf("runs that differ by 20 %% among themselves: %s in %v, needs %v", row.Verdict, row.RatioInterval, row.Needs)
 	}
-	if r := compared(t, Options{}, side(1, 50, 60), side(11, 55, 65, 75)); r.Comparisons[0].Sample != "requests" {
+	if r := compared(t, Options{Draws: 20, Plain: true}, side(1, 50, 60), side(11, 55, 65, 75)); r.Comparisons[0].Sample != "requests" {
 		t.Error("two runs on one side are no sample of runs")
 	}
 }
 
 func TestPercentilesNeedValues(t *testing.T) {
-	r := compared(t, Options{}, []load{{requests: 500, first: 50, gap: 10, seed: 1, own: 1}}, []load{{requests: 500, first: 50, gap: 10, seed: 1, own: 2}})
+	r := compared(t, Options{Draws: 20, Plain: true}, []load{{requests: 500, first: 50, gap: 10, seed: 1, own: 1}}, []load{{requests: 500, first: 50, gap: 10, seed: 1, own: 2}})
 	var have []string
 	for _, row := range r.Comparisons[0].Rows {
 		if row.Metric == "ttft" {
@@ -226,10 +226,11 @@ func TestPercentilesNeedValues(t *testing.T) {
 }
 
 func TestStages(t *testing.T) {
+	o := Options{Draws: 20, Plain: true}
 	l := load{requests: 1000, first: 50, gap: 10, seed: 1, own: 1, stages: true}
 	other := l
 	other.own = 2
-	r := compared(t, Options{}, []load{l}, []load{other})
+	r := compared(t, o, []load{l}, []load{other})
 	stages := r.Comparisons[0].Stages
 	if len(stages) != 2 || stages[0].Name != "slow" || stages[1].Name != "fast" {
 		t.Fatalf("stages %v", stages)
@@ -247,7 +248,8 @@ func TestStages(t *testing.T) {
 }
 
 func TestComparability(t *testing.T) {
-	ok := load{requests: 200, first: 50, gap: 10, seed: 1, own: 1}
+	quick := Options{Metrics: []string{"ttft"}, Draws: 20, Plain: true}
+	ok := load{requests: 100, first: 50, gap: 10, seed: 1, own: 1}
 	with := func(change func(l *load)) load {
 		l := ok
 		l.own = 2
@@ -276,7 +278,7 @@ func TestComparability(t *testing.T) {
 		{"stamps", manifest(func(m *results.Manifest) { m.Stamps = "user" }), Doubt, "stamps", "stamps differs between before and after: kernel, user"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			list := groups(t, Options{}, []load{ok}, []load{tc.other})
+			list := groups(t, quick, []load{ok}, []load{tc.other})
 			found := findings(list[0], list[1], nil)
 			if tc.want == "" {
 				if len(found) != 0 {
@@ -287,15 +289,17 @@ func TestComparability(t *testing.T) {
 			if want := (Finding{tc.want, tc.field, tc.text}); !slices.Contains(found, want) {
 				t.Errorf("found %v, want %v", found, want)
 			}
-			_, err := Compare(list, Options{})
+			_, err := Compare(list, quick)
 			var refused *RefusedError
 			if errors.As(err, &refused) != (tc.want == Refusal) {
 				t.Errorf("refused: %v", err)
 			}
-			if _, err := Compare(list, Options{Force: true}); err != nil {
+			forced, varied := quick, quick
+			forced.Force, varied.Vary = true, []string{tc.field}
+			if _, err := Compare(list, forced); err != nil {
 				t.Errorf("with force: %v", err)
 			}
-			if _, err := Compare(list, Options{Vary: []string{tc.field}}); err != nil {
+			if _, err := Compare(list, varied); err != nil {
 				t.Errorf("meant to differ: %v", err)
 			}
 		})
@@ -332,12 +336,12 @@ func TestMatch(t *testing.T) {
 	at := func(rate float64, own uint64) load {
 		return load{requests: 200, first: 5000 / rate, gap: 10, seed: 1, own: own, change: func(m *results.Manifest) { m.Settings.RequestRate = results.Number(rate) }}
 	}
-	list := groups(t, Options{}, []load{at(50, 1), at(100, 2), at(200, 3)}, []load{at(100, 4), at(50, 5)})
-	_, err := Compare(list, Options{})
+	list := groups(t, Options{Draws: 20, Plain: true}, []load{at(50, 1), at(100, 2), at(200, 3)}, []load{at(100, 4), at(50, 5)})
+	_, err := Compare(list, Options{Draws: 20, Plain: true})
 	if err == nil || !strings.Contains(err.Error(), "rate differs inside before: 50.0, 100.0") || !strings.Contains(err.Error(), "--match rate") {
 		t.Errorf("points of a sweep in one group: %v", err)
 	}
-	r, err := Compare(list, Options{Match: []string{"rate"}})
+	r, err := Compare(list, Options{Match: []string{"rate"}, Draws: 20, Plain: true})
 	if err != nil {
 		t.Fatal(err)
 	}

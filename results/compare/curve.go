@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"cmp"
 	"math"
 
 	"servebench/results"
@@ -59,7 +60,7 @@ func (p *pair) point(m *results.Metric, at float64) (CurvePoint, bool) {
 		return CurvePoint{}, false
 	}
 	row := &Row{}
-	e, known := p.estimate(row, a, b, curveReplicates)
+	e, known := p.estimate(row, a, b, min(cmp.Or(p.o.Draws, curveReplicates), curveReplicates))
 	c := CurvePoint{P: at, Baseline: centre(a, e.logs), Candidate: centre(b, e.logs)}
 	c.Difference = c.Candidate - c.Baseline
 	if e.logs {

@@ -248,7 +248,7 @@ func (p *pair) fill(row *Row, of func(*Run) figure) *Row {
 		return nil
 	}
 	row.runs, row.requests, row.byRuns = min(len(a), len(b)), min(requestsOf(p.a), requestsOf(p.b)), p.runs
-	e, known := p.estimate(row, a, b, replicates)
+	e, known := p.estimate(row, a, b, cmp.Or(p.o.Draws, replicates))
 	row.estimate, row.known = e, known
 	row.Baseline, row.Candidate = centre(a, e.logs), centre(b, e.logs)
 	row.Difference = row.Candidate - row.Baseline
