@@ -56,6 +56,7 @@ func (s *Scenario) simulate(run string) (*host, error) {
 	config := sim.Config{
 		Model: s.Model, AnyModel: true, Seed: uint64(s.Seed), MaxNumSeqs: s.Sim.MaxNumSeqs, Warmup: s.Sim.Warmup, Stacks: s.Sim.Stacks,
 		FirstToken: time.Duration(s.Sim.FirstToken), BetweenTokens: time.Duration(s.Sim.BetweenTokens),
+		DevMode: true, // so that a series can empty its prefix cache between runs
 	}
 	kind := s.Sim.Profiler
 	if kind == "" && s.Profile != nil {

@@ -55,6 +55,9 @@ type Options struct {
 	Watcher Watcher
 	// Leave ends waiting for the profiler's stop: the second Ctrl-C. The context given to Run is the first.
 	Leave context.Context
+
+	// keep holds on to the server between the runs of a series; nil starts and stops it for the one run.
+	keep *keeper
 }
 
 // A Point is a place in a run at which Options.Check is asked.
@@ -108,6 +111,9 @@ func Run(ctx context.Context, s *Scenario, o Options) (result *Result, err error
 			found = append(found, Problem{Source: "scenario", Path: f.Path, Message: f.Message})
 		}
 		return nil, found
+	}
+	if s.IsSeries() {
+		return nil, Problems{{Source: "scenario", Message: "it makes several runs (repeats, sweep or search): RunSeries carries it out"}}
 	}
 	if o.Watcher == nil {
 		o.Watcher = silent{}
@@ -234,6 +240,9 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 		return r.runScript(ctx, result)
 	}
 	defer func() {
+		if r.keep != nil {
+			return // it belongs to the series
+		}
 		if err := r.host.stop(); err != nil {
 			r.Watcher.Warn("stopping the server: " + err.Error())
 		}
@@ -327,11 +336,9 @@ func (r *runner) open(ctx context.Context) (err error) {
 	note := func(text string) { r.Watcher.Note(text) }
 	switch {
 	case r.Options.Sim:
-		r.Watcher.Phase("starting the simulator")
-		r.host, err = r.simulate(r.Dir)
+		r.host, err = r.keep.take(r, "the simulator", func() (*host, error) { return r.simulate(r.Dir) })
 	case r.URL == "" && len(r.Server.Command) > 0:
-		r.Watcher.Phase("starting the server")
-		r.host, err = r.launch(ctx, r.Dir, note)
+		r.host, err = r.keep.take(r, "the server", func() (*host, error) { return r.launch(ctx, r.Dir, note) })
 	case r.Server.URL == "":
 		err = errors.New("no server: give --url http://host:port, --sim, or a scenario with server.command")
 	default:
@@ -345,7 +352,10 @@ func (r *runner) open(ctx context.Context) (err error) {
 	}
 	r.target = server.Target{BaseURL: strings.TrimRight(r.host.url, "/"), Headers: r.header(), Clock: r.clock.Clock.Now, Client: r.httpClient()}
 	r.update(func(m *results.Manifest) { m.Server.Command = results.RedactArgs(r.host.command) })
-	return r.waitReady(ctx)
+	if err := r.waitReady(ctx); err != nil {
+		return err
+	}
+	return r.keep.reset(ctx, r)
 }
 
 // httpClient is what questions beside the load go through; nil is the usual.
@@ -392,6 +402,8 @@ func (r *runner) waitReady(ctx context.Context) error {
 		Progress: func(w server.Waiting) { r.Watcher.Waiting(w.Elapsed, w.Line) },
 	}
 	switch {
+	case r.keep.goesOn():
+		return r.target.Health(ctx) // it was ready for the run before
 	case r.host.process != nil:
 		r.Watcher.Phase("waiting for the server")
 		if readiness.Limit == 0 {
@@ -863,6 +875,9 @@ func (r *runner) outcome(ctx context.Context, err error) (results.Outcome, strin
 	case errors.As(err, &died):
 		return results.Failed, "the server ended: " + died.Error()
 	case ctx.Err() != nil:
+		if early := stoppedEarly(ctx); early != nil {
+			return results.Interrupted, early.Error()
+		}
 		return results.Interrupted, "stopped before its end"
 	case err != nil:
 		return results.Failed, err.Error()

@@ -500,3 +500,6 @@ func sameJSON(a, b any) bool {
 	y, errY := json.Marshal(b)
 	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
+
+// IsSeries says that the scenario makes several runs: RunSeries carries it out.
+func (s *Scenario) IsSeries() bool { return s.Sweep != nil || s.Search != nil || s.Repeats > 1 }
