@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"go.yaml.in/yaml/v4"
+
 	"servebench/results"
 	"servebench/results/report"
 	"servebench/results/summary"
@@ -56,4 +58,26 @@ func Judge(m *results.Manifest, requests, failed int, example string) (results.O
 	}
 	r := runner{Scenario: &Scenario{Objectives: s.Objectives}, tally: tally{requests: requests, failed: failed, example: example}}
 	return r.judge()
+}
+
+// YAML is the text of a scenario, whole: with what it extends and what the sets change, ready to be saved and run elsewhere.
+func YAML(name string, sets []string) (string, error) {
+	l := &loader{}
+	node, err := l.load(name, "")
+	if err != nil {
+		return "", err
+	}
+	for _, set := range sets {
+		if err := l.set(node, set); err != nil {
+			return "", err
+		}
+	}
+	stripTags(node)
+	text, err := yaml.Dump(node, yaml.WithIndent(2), yaml.WithLineWidth(120))
+	return string(text), err
+}
+
+// TraceFlag is the words that tell vLLM's profiler where to write its traces, for a server that is started outside a run.
+func TraceFlag(folder string) []string {
+	return []string{"--profiler-config", fmt.Sprintf(`{"profiler": "torch", "torch_profiler_dir": %q}`, folder)}
 }

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -31,24 +32,33 @@ func (r *runner) shardMark() *results.Shard {
 	return &results.Shard{K: r.Shard.K, N: r.Shard.N, StartAt: r.StartAt}
 }
 
+// CheckShards says whether the load can be dealt to n processes.
+func (s *Scenario) CheckShards(n int) error {
+	if s.Script != nil || s.Server.EndsBy != "" {
+		return errors.New("a script loads its engine by itself, in one process: it has no shards")
+	}
+	for i, l := range s.loads() {
+		if l.Concurrency > 0 && l.Concurrency < n {
+			at := "load.concurrency"
+			if len(s.Stages) > 0 {
+				at = fmt.Sprintf("stages.%d.concurrency", i)
+			}
+			return fmt.Errorf("%s is %d, and each of %d shards needs one of it: take fewer shards", at, l.Concurrency, n)
+		}
+	}
+	return nil
+}
+
 // checkShard refuses what shards cannot do together.
 func (r *runner) checkShard() error {
 	if !r.sharded() {
 		return nil
 	}
 	shard := results.Shard{K: r.Shard.K, N: r.Shard.N}
-	for i, l := range r.loads() {
-		if l.Concurrency > 0 && l.Concurrency < shard.N {
-			at := "load.concurrency"
-			if len(r.Stages) > 0 {
-				at = fmt.Sprintf("stages.%d.concurrency", i)
-			}
-			return fmt.Errorf("shard %s: %s is %d, and each of %d shards needs one of it: run fewer shards", shard, at, l.Concurrency, shard.N)
-		}
+	if err := r.CheckShards(shard.N); err != nil {
+		return fmt.Errorf("shard %s: %w", shard, err)
 	}
 	switch {
-	case r.Script != nil || r.Server.EndsBy != "":
-		return fmt.Errorf("shard %s: a script loads its engine by itself, in one process: run it without --shard", shard)
 	case r.Options.Sim:
 		return fmt.Errorf("shard %s: every shard would start a simulator of its own: start one with servebench sim, and give its address with --url", shard)
 	case r.URL == "" && len(r.Server.Command) > 0:
