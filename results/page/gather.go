@@ -120,7 +120,7 @@ func headline(s *summary.Summary) []*summary.Dist {
 		}
 		take(name, results.Response)
 	}
-	if d := s.Dist("client_queue_time", s.Basis); d != nil && d.Max > 0 {
+	if d := s.Dist("client_queue_time", s.Basis); d != nil && (d.Max >= 1 || s.Manifest.Settings.MaxConcurrency > 0) {
 		list = append(list, d)
 	}
 	for _, name := range []string{"server_queue_time", "server_ttft"} {

@@ -17,8 +17,9 @@ const (
 	heatColumns  = 240
 	// momentsCount is into how many moments the run is cut to see whether all streams stood still at once.
 	momentsCount = 4096
-	// A gap is long when it is longFactor times the median.
+	// A gap is long when it is longFactor times the median, and no less than leastLong.
 	longFactor = 5
+	leastLong  = time.Millisecond
 	// A moment is a stall when this share of at least stallStreams streams waits in a long gap.
 	stallShare   = 0.8
 	stallStreams = 2
@@ -44,7 +45,7 @@ func newHeat(length time.Duration, median float64) *heat {
 	h := &heat{columns: gridOf(length, heatColumns), moments: gridOf(length, momentsCount), least: heatRows}
 	h.cells = make([]uint32, h.columns.n*heatRows)
 	h.open, h.waiting = make([]float64, h.moments.n), make([]float64, h.moments.n)
-	h.long = max(time.Duration(longFactor*median*1e6), time.Millisecond)
+	h.long = max(time.Duration(longFactor*median*1e6), leastLong)
 	return h
 }
 

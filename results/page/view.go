@@ -181,7 +181,10 @@ func (v *view) fill(m *results.Manifest, s *summary.Summary, g *gathering) {
 		v.Drawn = fmt.Sprintf("%s of %s requests: every %s one, and those that stand out", count(len(g.rows.rows)), count(n), ordinal(g.rows.stride))
 	}
 	v.HasGaps = g.heat.gaps > 0
-	v.Long = ms(float64(g.heat.long) / 1e6)
+	v.Long = ms(float64(g.heat.long)/1e6) + " ms"
+	if g.heat.long > leastLong {
+		v.Long += " (five times the median)"
+	}
 	if _, still := g.heat.stalled(); still > 0 {
 		v.Still = fmt.Sprintf("about %s s (%s of the run, in steps of %s ms)", fixed(2, still.Seconds()),
 			percent(100*still.Seconds()/g.extent.length().Seconds()), ms(float64(g.heat.moments.width)/1e6))

@@ -54,6 +54,16 @@ const axis = (more = {}) => ({
   ticks: {show: false}, gap: 6, values: (u, splits) => splits.map(tick), ...more,
 });
 
+// On a scale of ratios ticks stand at round numbers: one, two and five of each power of ten as long as there is room.
+function ratioSplits(low, high) {
+  const decades = Math.log10(high / low), digits = decades > 3.2 ? [1] : decades > 1.6 ? [1, 3] : decades > .5 ? [1, 2, 5] : [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8];
+  const list = [];
+  for (let power = 10 ** Math.floor(Math.log10(low)); power <= high; power *= 10) {
+    for (const d of digits) if (d * power >= low && d * power <= high) list.push(+(d * power).toPrecision(3));
+  }
+  return list;
+}
+
 // series of the page are named by the colour that the style sheet gives them.
 const line = (label, hue, more = {}) => ({label, stroke: () => color(hue), width: 1.6, points: {show: false}, ...more});
 
@@ -113,9 +123,12 @@ function timePlot(host, title, series, columns, more = {}) {
   const inner = element("div", box);
   const entry = plot(inner, width => new uPlot({
     width, height: more.height || 170,
-    padding: [8, 16, 0, 0],
+    padding: [8, 22, 0, 0],
     scales: {x: {time: false, range: () => [range.from, range.to]}, y: more.y?.() || {range: (u, lo, hi) => [0, hi > 0 ? hi * 1.08 : 1]}},
-    axes: [axis({size: 24, values: (u, splits) => splits.map(v => tick(v) + " s")}), axis({size: 56, values: (u, splits) => splits.map(v => tick(v) + (more.unit || ""))})],
+    axes: [axis({size: 24, values: (u, splits) => splits.map(v => tick(v) + " s")}), axis({
+      size: 56, values: (u, splits) => splits.map(v => tick(v) + (more.unit || "")),
+      ...(more.y?.().distr === 3 ? {splits: (u, i, low, high) => ratioSplits(low, high), filter: (u, splits) => splits} : {}),
+    })],
     series: [{label: "at", value: (u, v) => seconds(v)}, ...series],
     cursor: {
       drag: {x: true, y: false, setScale: false}, y: false,
@@ -163,7 +176,10 @@ for (const c of cdfs) {
       y: {range: () => tail ? [0, c.nines[c.nines.length - 1] * 1.04] : [0, 100]},
     },
     axes: [
-      axis({size: 24, values: (u, splits) => splits.map(v => v == null ? "" : tick(v) + " ms"), space: 58}),
+      axis({
+        size: 24, space: 58, values: (u, splits) => splits.map(v => tick(v) + " ms"),
+        ...(wide ? {splits: (u, i, low, high) => ratioSplits(low, high), filter: (u, splits) => splits} : {}),
+      }),
       axis({
         size: 56, splits: () => tail ? [0, 1, 2, 3, 4, 5].filter(v => v <= c.nines[c.nines.length - 1] * 1.04) : [0, 25, 50, 75, 100],
         values: (u, splits) => splits.map(v => tail ? ["0 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %"][v] : v + " %"),
