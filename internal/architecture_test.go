@@ -36,8 +36,9 @@ var floors = map[string]int{
 	"results/compare":    2,
 	"results/page":       3,
 	"loadgen/api":        3,
-	"loadgen/scenario":   4,
-	"cmd/servebench":     5,
+	"loadgen/canary":     4,
+	"loadgen/scenario":   5,
+	"cmd/servebench":     6,
 }
 
 // doors names the packages that may import a third-party module. A module that is not here

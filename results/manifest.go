@@ -53,6 +53,8 @@ type Manifest struct {
 	Profile *Profile `json:"profile,omitempty"`
 	// Client is what the client process measured about itself; nil until the load ended.
 	Client *Client `json:"client,omitempty"`
+	// Audit holds figures against each other; nil until the load ended.
+	Audit []Check `json:"audit,omitempty"`
 	// RateChanges are the steps of a ramp-up.
 	RateChanges []RateChange `json:"rate_changes,omitempty"`
 
@@ -335,6 +337,15 @@ type Client struct {
 	GCPauseTotal *time.Duration `json:"gc_pause_total_ns,omitempty"`
 	// SchedulerP99 is how long a ready goroutine waited for a processor.
 	SchedulerP99 *time.Duration `json:"scheduler_p99_ns,omitempty"`
+	// CPUWait is how long the process's threads were ready to run and had no processor, added up.
+	CPUWait *time.Duration `json:"cpu_wait_ns,omitempty"`
+	// Steal is processor time that the machine's host kept from it, all processors together.
+	Steal *time.Duration `json:"steal_ns,omitempty"`
+	// Pressure is the share of the time, 0..1, in which some task of the machine waited for a processor, for memory or for
+	// a disk, by these names: cpu, memory, io.
+	Pressure map[string]float64 `json:"pressure,omitempty"`
+	// PacketDrops counts packets that the machine dropped because its queues of received ones were full.
+	PacketDrops *int64 `json:"packet_drops,omitempty"`
 	// Retransmits counts TCP segments that were sent again.
 	Retransmits *int64 `json:"tcp_retransmits,omitempty"`
 	// ClockStep is how far the wall clock moved against the monotonic one.
@@ -342,7 +353,48 @@ type Client struct {
 	// TTFTError and ITLError are the client's own error, p99, from a stream whose times are known.
 	TTFTError *time.Duration `json:"ttft_error_p99_ns,omitempty"`
 	ITLError  *time.Duration `json:"itl_error_p99_ns,omitempty"`
+	// Canary is that stream; nil without one.
+	Canary *Canary `json:"canary,omitempty"`
 }
+
+// A Canary is what the client measured wrong on a stream whose times are known: one of its own, from a server inside the process
+// that the kernel paces and stamps, read beside the load and in the same way.
+type Canary struct {
+	// Requests and Events are how many were measured.
+	Requests int `json:"requests"`
+	Events   int `json:"events"`
+	// TTFT is of the times from a request's sending to its first token, ITL of the gaps between tokens. Neither is nil
+	// unless nothing was measured.
+	TTFT *Error `json:"ttft,omitempty"`
+	ITL  *Error `json:"itl,omitempty"`
+}
+
+// An Error is a distribution of differences between measured and true, without their sign.
+type Error struct {
+	P50 time.Duration `json:"p50_ns"`
+	P99 time.Duration `json:"p99_ns"`
+	Max time.Duration `json:"max_ns"`
+}
+
+// A Check is one comparison of figures that must agree.
+type Check struct {
+	// Name says what is compared.
+	Name string `json:"name"`
+	// State is passed, failed or not checkable.
+	State CheckState `json:"state"`
+	// Detail is the comparison in a sentence, with both figures and the tolerance, or why there is none.
+	Detail string `json:"detail"`
+}
+
+// A CheckState is how a Check ended.
+type CheckState string
+
+// The states of a Check.
+const (
+	Passed       CheckState = "passed"
+	Missed       CheckState = "failed"
+	NotCheckable CheckState = "not checkable"
+)
 
 // RecordsFile describes a closed records file.
 type RecordsFile struct {

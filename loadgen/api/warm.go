@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 
 	"servebench/loadgen/wire"
@@ -133,3 +134,6 @@ func (c *Client) shakeHands(ctx context.Context, conn net.Conn, address string) 
 	}
 	return secured, nil
 }
+
+// NoProxy is a Config.Proxy that lets no request go through one.
+func NoProxy(*http.Request) (*url.URL, error) { return nil, nil }

@@ -1,0 +1,236 @@
+// Package canary measures how wrong the client is, while it measures. It sings beside the load: a stream from a scripted
+// server inside the process, read by the same connections, stamps and reader as the load's streams, whose true times
+// are known because the kernel paces what that server sends and stamps when it left. What the client says of this stream
+// and what was true differ by the client's own error at that time and on that machine.
+//
+// The kernel goes on sending when the process gets no processor, as a server on another machine would. So
+// a starved canary errs as the load's streams do.
+package canary
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"servebench/datasets"
+	"servebench/loadgen"
+	"servebench/loadgen/api"
+	"servebench/loadgen/wire"
+	"servebench/results"
+)
+
+const (
+	// events is how many tokens a stream of the canary has, gap the time between them, and every the time between
+	// requests: 40 events a second.
+	events = 5
+	gap    = 20 * time.Millisecond
+	every  = 125 * time.Millisecond
+
+	// most is how many samples of each kind are kept: seven hours of gaps.
+	most = 1 << 20
+)
+
+// A Canary is one at work.
+type Canary struct {
+	scene *scene
+	stop  context.CancelFunc
+	done  chan struct{}
+	found samples
+}
+
+// Start sets a canary to work. The error says why this machine has none: it needs kernel stamps.
+func Start(clock *wire.Clock) (*Canary, error) {
+	s, err := newScene(clock, gap)
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	c := &Canary{scene: s, stop: stop, done: make(chan struct{})}
+	voice, err := s.voice(ctx, 0)
+	if err != nil {
+		stop()
+		s.close()
+		return nil, err
+	}
+	go func() {
+		defer close(c.done)
+		defer voice.close()
+		pacer := wire.Precise(clock)
+		for due := clock.Now(); pacer.Until(ctx, due) == nil; due = max(due+int64(every), clock.Now()) {
+			voice.sing(ctx, events, &c.found)
+		}
+	}()
+	return c, nil
+}
+
+// Stop ends the canary and returns what it found; nil when it found nothing. kernel says by whose stamps the load was measured: the
+// kernel's, or the client's own.
+func (c *Canary) Stop(kernel bool) *results.Canary {
+	c.stop()
+	<-c.done
+	c.scene.close()
+	return c.found.sum(kernel)
+}
+
+// Rehearse measures the client's error at a load of so many streams at once, each with so many events one gap apart, without any
+// other server. The server's part of the work is done by the kernel, on the same processors.
+func Rehearse(ctx context.Context, clock *wire.Clock, streams, events int) (*results.Canary, error) {
+	s, err := newScene(clock, gap)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	voices, faults := make([]*voice, streams), make([]error, streams)
+	defer func() {
+		for _, v := range voices {
+			if v != nil {
+				v.close()
+			}
+		}
+	}()
+	var connecting sync.WaitGroup
+	places := make(chan struct{}, 32) // more at a time would overflow the listener's queue
+	for i := range voices {
+		places <- struct{}{}
+		connecting.Go(func() {
+			defer func() { <-places }()
+			voices[i], faults[i] = s.voice(ctx, i)
+		})
+	}
+	connecting.Wait()
+	for i, err := range faults {
+		if err != nil {
+			return nil, fmt.Errorf("stream %d of %d: %w", i+1, streams, err)
+		}
+	}
+	found := make([]samples, streams)
+	var singing sync.WaitGroup
+	pacer, began := wire.Precise(clock), clock.Now()
+	for i, v := range voices {
+		// Spread over a gap, as the streams of a load are.
+		if pacer.Until(ctx, began+int64(i)*int64(gap)/int64(streams)) != nil {
+			break
+		}
+		singing.Go(func() { v.sing(ctx, events, &found[i]) })
+	}
+	singing.Wait()
+	var all samples
+	for _, f := range found {
+		all.requests += f.requests
+		for i := range all.by {
+			all.by[i].ttft = append(all.by[i].ttft, f.by[i].ttft...)
+			all.by[i].itl = append(all.by[i].itl, f.by[i].itl...)
+		}
+	}
+	return all.sum(true), ctx.Err()
+}
+
+// A voice is a client with one connection.
+type voice struct {
+	scene  *scene
+	client *api.Client
+	id     string
+}
+
+// voice connects, and lets the first segments of the connection pass, which the kernel does not pace.
+func (s *scene) voice(ctx context.Context, number int) (*voice, error) {
+	kind, err := api.KindOf("openai")
+	if err != nil {
+		return nil, err
+	}
+	client, err := api.New(api.Config{
+		URL: s.url(), Kind: kind, Clock: s.clock, Timeout: time.Minute, Options: api.Options{Model: "canary"}, Proxy: api.NoProxy,
+	})
+	if err != nil {
+		return nil, err
+	}
+	v := &voice{scene: s, client: client, id: fmt.Sprintf("canary-%d", number)}
+	var unpaced samples
+	v.sing(ctx, 10, &unpaced)
+	if unpaced.requests == 0 && ctx.Err() == nil {
+		client.Close()
+		return nil, fmt.Errorf("the canary does not sing: %s", unpaced.why)
+	}
+	return v, nil
+}
+
+func (v *voice) close() { v.client.Close() }
+
+// sing sends a request and adds what was measured wrong of its reply.
+func (v *voice) sing(ctx context.Context, events int, into *samples) {
+	call, err := v.client.Prepare(loadgen.Request{Sample: datasets.Sample{ID: v.id, Prompt: datasets.Prompt{Text: "sing"}, OutputTokens: events}})
+	if err != nil {
+		into.why = err.Error()
+		return
+	}
+	heard := v.scene.expect(v.id)
+	reply := call.Send(ctx)
+	truth, ok := heard(ctx)
+	switch {
+	case reply.Failure != nil:
+		into.why = reply.Failure.Message
+	case !ok || len(truth.sent) != events || len(reply.Chunks) != events || reply.Written == 0:
+		into.why = "the kernel did not stamp what was sent"
+	default:
+		into.add(&reply, truth)
+	}
+}
+
+// samples are differences between measured and true in nanoseconds, without sign.
+type samples struct {
+	requests int
+	// by holds them by whose stamps: the kernel's, and the client's own.
+	by  [2]struct{ ttft, itl []int64 }
+	why string
+}
+
+// A truth is what the server's side knows of a request: when its last byte came, and when each event left.
+type truth struct {
+	received int64
+	sent     []int64
+}
+
+func (s *samples) add(reply *results.Reply, t truth) {
+	s.requests++
+	for i := range s.by {
+		by := &s.by[i]
+		seen := func(n int) int64 {
+			c := &reply.Chunks[n]
+			if i == 1 {
+				return int64(c.At.Add(c.Lag))
+			}
+			return int64(c.At)
+		}
+		if len(by.itl) >= most {
+			continue
+		}
+		by.ttft = append(by.ttft, abs(seen(0)-int64(reply.Written)-(t.sent[0]-t.received)))
+		for n := 1; n < len(t.sent); n++ {
+			by.itl = append(by.itl, abs(seen(n)-seen(n-1)-(t.sent[n]-t.sent[n-1])))
+		}
+	}
+}
+
+func (s *samples) sum(kernel bool) *results.Canary {
+	by := &s.by[1]
+	if kernel {
+		by = &s.by[0]
+	}
+	if len(by.ttft) == 0 {
+		return nil
+	}
+	return &results.Canary{Requests: s.requests, Events: len(by.itl) + len(by.ttft), TTFT: errorOf(by.ttft), ITL: errorOf(by.itl)}
+}
+
+func errorOf(list []int64) *results.Error {
+	if len(list) == 0 {
+		return nil
+	}
+	slices.Sort(list)
+	at := func(q float64) time.Duration { return time.Duration(list[int(q*float64(len(list)-1)+0.5)]) }
+	return &results.Error{P50: at(0.5), P99: at(0.99), Max: at(1)}
+}
+
+func abs(n int64) int64 { return max(n, -n) }
