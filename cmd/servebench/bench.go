@@ -73,6 +73,12 @@ func benchServe(cmd *cobra.Command, i *interrupts, args []string) error {
 	if err := notYet(o); err != nil {
 		return err
 	}
+	switch {
+	case o.Compare != nil:
+		return failed(compareSaved(cmd.OutOrStdout(), o.Compare[0], o.Compare[1]))
+	case o.repeats():
+		return o.repeat(cmd, i)
+	}
 	s, err := o.scenario()
 	if err != nil {
 		return err
@@ -84,9 +90,7 @@ func benchServe(cmd *cobra.Command, i *interrupts, args []string) error {
 func notYet(o *benchOptions) error {
 	var missing []string
 	for _, dest := range []string{
-		"sweep_max_concurrency", "sweep_request_rate", "sweep_num_prompts_factor", "sweep_summary_percentiles", "num_runs", "compare", "dry_run",
-		"steady_state_threshold", "steady_state_min_window", "multi_turn", "reset_prefix_cache", "max_model_len", "hf_text_column",
-		"warm_connections", "timed_trace_rebase",
+		"dry_run", "multi_turn", "warm_connections",
 	} {
 		if o.Given(dest) {
 			missing = append(missing, "--"+strings.ReplaceAll(dest, "_", "-"))
@@ -108,7 +112,7 @@ func (o *benchOptions) scenario() (*scenario.Scenario, error) {
 			ConnectWithin: seconds(o.ConnectTimeoutSecs), AnswerWithin: seconds(o.RequestTimeoutSecs),
 		},
 		Body: scenario.Body{IgnoreEOS: o.IgnoreEOS, Logprobs: o.Logprobs, RequestIDPrefix: o.RequestIDPrefix},
-		Load: scenario.Load{Requests: o.NumPrompts, ProbeRate: max(0, o.ProbeRate), Replay: o.SelfTimed},
+		Load: scenario.Load{Requests: o.NumPrompts, ProbeRate: max(0, o.ProbeRate), Replay: o.SelfTimed, Rebase: o.SelfTimed && o.RebaseTrace},
 		Warmup: scenario.Warmup{
 			Requests: max(0, o.NumWarmups), ReadyCheck: scenario.Duration(max(0, o.ReadyTimeoutSecs)) * scenario.Duration(time.Second),
 		},
@@ -192,6 +196,9 @@ func (o *benchOptions) dataset() scenario.Dataset {
 		Name: o.DatasetName, Path: deref(o.DatasetPath), NoOversample: o.NoOversample, KeepOrder: o.DisableShuffle, SkipTemplate: o.SkipChatTemplate,
 		Chat: o.MultimodalChat,
 	}
+	if o.MaxModelLen != nil {
+		d.MaxModelLen = *o.MaxModelLen
+	}
 	if o.TemplateKwargs != nil {
 		d.TemplateArgs, _ = json.Marshal(o.TemplateKwargs) // raw messages always have a JSON form
 	}
@@ -258,6 +265,7 @@ func (o *benchOptions) dataset() scenario.Dataset {
 	case "hf":
 		d.OutputLen = o.HFOutputLen
 		set("name", deref(o.HFName))
+		set("text_column", deref(o.HFTextColumn))
 		set("subset", deref(o.HFSubset))
 		set("split", deref(o.HFSplit))
 		set("no_stream", o.NoStream)
@@ -279,9 +287,16 @@ func (o *benchOptions) dataset() scenario.Dataset {
 
 // run carries the scenario out and writes vLLM's files.
 func (o *benchOptions) run(cmd *cobra.Command, i *interrupts, s *scenario.Scenario) error {
-	if problems := o.files(); problems != nil {
-		return problems
+	if err := o.files(); err != nil {
+		return err
 	}
+	_, err := o.once(cmd, i, s, "")
+	return err
+}
+
+// once is one run. part is its name among several, empty when it is the only one; it becomes part of the names of its files. The
+// result is nil when the scenario makes no sense.
+func (o *benchOptions) once(cmd *cobra.Command, i *interrupts, s *scenario.Scenario, part string) (*scenario.Result, error) {
 	options := scenario.Options{URL: o.RootURL, Traces: deref(o.TraceDir), Shard: o.Shard, Command: os.Args}
 	if !o.StartAt.IsZero() {
 		options.StartAt = results.Moment(o.StartAt.UnixNano())
@@ -289,13 +304,13 @@ func (o *benchOptions) run(cmd *cobra.Command, i *interrupts, s *scenario.Scenar
 	keep := true
 	switch {
 	case o.Out != nil:
-		options.Dir = *o.Out
+		options.Dir = filepath.Join(*o.Out, filepath.FromSlash(part))
 	case o.Profile && !o.Strict:
 		options.Dir = freshFolder(filepath.Join("runs", "bench-serve-"+time.Now().Format("20060102-150405")))
 	default:
 		dir, err := os.MkdirTemp("", "servebench-")
 		if err != nil {
-			return failed(err)
+			return nil, failed(err)
 		}
 		defer os.RemoveAll(dir)
 		options.Dir, keep = filepath.Join(dir, "run"), false
@@ -309,10 +324,15 @@ func (o *benchOptions) run(cmd *cobra.Command, i *interrupts, s *scenario.Scenar
 	if o.Strict {
 		talk.attach(&options)
 	}
+	if o.ResetPrefixCache {
+		if err := o.resetPrefixCache(cmd.Context()); err != nil {
+			return nil, failed(err)
+		}
+	}
 	result, err := scenario.Run(cmd.Context(), s, options)
 	progress.close()
 	if result == nil {
-		return err
+		return nil, err
 	}
 	if o.Strict {
 		talk.loaded(profileOf(result))
@@ -323,9 +343,15 @@ func (o *benchOptions) run(cmd *cobra.Command, i *interrupts, s *scenario.Scenar
 		} else {
 			err = errors.Join(err, printRun(cmd.OutOrStdout(), result.Summary, result.Server, report.Options{}))
 		}
+		var extra []report.Arg
+		if o.wantsSteady() {
+			steady, steadyErr := o.steady(cmd.OutOrStdout(), result)
+			err = errors.Join(err, steadyErr)
+			extra = append(extra, report.Arg{Name: "steady_state", Value: steady})
+		}
 		// What the original notices now keeps its files from being written.
 		if fault := o.FaultAt(afterRun); fault == nil || o.crashesLate() {
-			err = errors.Join(err, o.save(cmd.OutOrStdout(), result.Summary), fault)
+			err = errors.Join(err, o.save(cmd.OutOrStdout(), result.Summary, part, extra), fault)
 		} else {
 			err = errors.Join(err, fault)
 		}
@@ -335,17 +361,17 @@ func (o *benchOptions) run(cmd *cobra.Command, i *interrupts, s *scenario.Scenar
 	}
 	switch {
 	case err != nil:
-		return failed(err)
+		return result, failed(err)
 	case o.Strict && result.Outcome != results.Interrupted:
-		return nil // failed requests do not change the original's exit status
+		return result, nil // failed requests do not change the original's exit status
 	case result.Outcome != results.OK:
-		return failed(errors.New(result.Reason))
+		return result, failed(errors.New(result.Reason))
 	case o.MaxFailures != nil && o.MaxFailures.Exceeded(result.Summary.Failed, result.Summary.Requests):
-		return failed(fmt.Errorf("%d of %d requests failed, more than --max-failures %s", result.Summary.Failed, result.Summary.Requests, deref(o.MaxFailuresFlag)))
+		return result, failed(fmt.Errorf("%d of %d requests failed, more than --max-failures %s", result.Summary.Failed, result.Summary.Requests, deref(o.MaxFailuresFlag)))
 	case o.RequireValid && result.Summary.Health.State != summary.Healthy:
-		return failed(errors.New("--require-valid: " + strings.Join(result.Summary.Warnings, "; ")))
+		return result, failed(errors.New("--require-valid: " + strings.Join(result.Summary.Warnings, "; ")))
 	}
-	return nil
+	return result, nil
 }
 
 // profileOf is what the run folder says of the profiler; nil when it says nothing.

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"servebench/internal/argparse"
 	"servebench/results"
@@ -52,17 +53,23 @@ func (o *benchOptions) files() error {
 	return os.Remove(probe.Name())
 }
 
-// save writes vLLM's files.
-func (o *benchOptions) save(stdout io.Writer, s *summary.Summary) error {
+// save writes vLLM's files. part is the run's name among several; extra are members that the Python client's file does not have.
+func (o *benchOptions) save(stdout io.Writer, s *summary.Summary, part string, extra []report.Arg) error {
 	settings := &s.Manifest.Settings
-	file := report.ResultName(settings, deref(o.ResultDir), deref(o.ResultFilename), settings.Date)
+	if o.ResultFilename == nil { // the usual name tells the points of a sweep apart
+		part = part[strings.LastIndexByte(part, '/')+1:]
+		if !strings.HasPrefix(part, "run=") {
+			part = ""
+		}
+	}
+	file := partName(report.ResultName(settings, deref(o.ResultDir), deref(o.ResultFilename), settings.Date), part)
 	var problems []error
 	if o.saves() {
 		write := report.Save
 		if o.AppendResult {
 			write = report.Append
 		}
-		problems = append(problems, write(file, report.VLLMJSON(s)))
+		problems = append(problems, write(file, withMembers(report.VLLMJSON(s), extra)))
 		if wantsPyTorch() && !o.crashesLate() {
 			problems = append(problems, o.savePyTorch(s, file))
 		}
@@ -79,6 +86,15 @@ func (o *benchOptions) save(stdout io.Writer, s *summary.Summary) error {
 		problems = append(problems, draw(report.DatasetStatsName(file), func(w io.Writer) error { return report.DatasetStats(w, s) }))
 	}
 	return errors.Join(problems...)
+}
+
+// withMembers puts more members at the end of a JSON object.
+func withMembers(object []byte, extra []report.Arg) []byte {
+	for _, m := range extra {
+		object = bytes.TrimSuffix(object, []byte("}"))
+		object = append(object, fmt.Appendf(nil, ", %s: %s}", argparse.Dumps(m.Name), m.Value)...)
+	}
+	return object
 }
 
 func (o *benchOptions) savePyTorch(s *summary.Summary, file string) error {

@@ -16,6 +16,7 @@ import (
 	"servebench/datasets/tokenizer"
 	"servebench/internal/numpy"
 	"servebench/loadgen"
+	"servebench/loadgen/schedule"
 	"servebench/loadgen/server"
 	"servebench/results"
 )
@@ -130,7 +131,7 @@ func (r *runner) loadDataset(ctx context.Context, tok datasets.Tokenizer, reques
 	}
 	options := datasets.Options{
 		Requests: requests, Seed: uint32(r.Seed), IDPrefix: r.idPrefix, Tokenizer: tok, NoOversample: d.NoOversample, KeepOrder: d.KeepOrder,
-		Chat: d.Chat, SkipTemplate: d.SkipTemplate, Compat: r.compat(),
+		Chat: d.Chat, SkipTemplate: d.SkipTemplate, Compat: r.compat(), MaxModelLen: d.MaxModelLen,
 	}
 	if d.TemplateArgs != nil {
 		var args map[string]json.RawMessage
@@ -273,6 +274,23 @@ func (r *runner) realign(ctx context.Context, target server.Target, model string
 	}
 	wg.Wait()
 	return samples, ctx.Err()
+}
+
+// rebased is the set in the order of its time stamps, which begin at 0.
+func rebased(set datasets.Dataset) datasets.Dataset {
+	times := make([]float64, set.Len())
+	for i := range times {
+		sample := set.At(i)
+		times[i] = sample.Timestamp
+	}
+	from := schedule.Rebase(times)
+	list := make(samples, 0, len(times))
+	for _, i := range schedule.Order(times) {
+		sample := set.At(i)
+		sample.Timestamp = from[i]
+		list = append(list, sample)
+	}
+	return list
 }
 
 // samples are a dataset of their own.

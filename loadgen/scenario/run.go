@@ -293,6 +293,9 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 		if data, err = r.align(ctx, set); err != nil {
 			return err
 		}
+		if r.Load.Replay && r.Load.Rebase {
+			data = rebased(data)
+		}
 		if r.Lora != nil {
 			names = r.loraNames(set.Python, planned)
 		}

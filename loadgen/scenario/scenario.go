@@ -134,6 +134,8 @@ type Dataset struct {
 	KeepOrder    bool `yaml:"keep_order,omitempty" json:"keep_order,omitempty"`
 	SkipTemplate bool `yaml:"skip_template,omitempty" json:"skip_template,omitempty"`
 	Chat         bool `yaml:"chat,omitempty" json:"chat,omitempty"`
+	// MaxModelLen leaves out samples whose prompt and answer together are longer, in tokens; 0 leaves out none.
+	MaxModelLen int `yaml:"max_model_len,omitempty" json:"max_model_len,omitempty"`
 	// TemplateArgs go to the chat template.
 	TemplateArgs JSON `yaml:"template_args,omitempty" json:"template_args,omitempty"`
 	// Options are further settings of the kind: num_prefixes, category and so on.
@@ -180,8 +182,9 @@ type Load struct {
 	Burstiness *Rate  `yaml:"burstiness,omitempty" json:"burstiness,omitempty"`
 	// Ramp changes the rate over the load; it takes the place of Rate.
 	Ramp *Ramp `yaml:"ramp,omitempty" json:"ramp,omitempty"`
-	// Replay sends at the dataset's own time stamps.
+	// Replay sends at the dataset's own time stamps; Rebase sorts them and lets them begin at 0.
 	Replay bool `yaml:"replay,omitempty" json:"replay,omitempty"`
+	Rebase bool `yaml:"rebase,omitempty" json:"rebase,omitempty"`
 	// Think is how long a user of a closed loop waits before the next request.
 	Think Duration `yaml:"think,omitempty" json:"think,omitempty"`
 	// MaxRate is a ceiling on a closed loop's requests per second.

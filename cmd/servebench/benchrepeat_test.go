@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// benchOn runs bench serve on a simulator and gives what it printed.
+func benchOn(t *testing.T, args ...string) (stdout string, status int) {
+	t.Helper()
+	config := quick
+	config.DevMode = slices.Contains(args, "--sweep-max-concurrency")
+	_, url := simulator(t, config)
+	status, stdout, stderr := servebench(t, append([]string{"bench", "serve", "--base-url", url, "--disable-tqdm", "--skip-tokenizer-init", "--prompt-token-ids",
+		"--random-input-len", "8", "--random-output-len", "4"}, args...)...)
+	if status != 0 {
+		t.Log(stderr)
+	}
+	return stdout, status
+}
+
+func TestSweepAndRepeats(t *testing.T) {
+	dir := t.TempDir()
+	out, status := benchOn(t, "--sweep-max-concurrency", "1,2", "--sweep-num-prompts-factor", "3", "--num-runs", "2", "--sweep-summary-percentiles", "97.5",
+		"--save-result", "--result-dir", dir, "--result-filename", "r.json", "--reset-prefix-cache", "--steady-state-min-window", "0")
+	if status != 0 {
+		t.Fatal(status)
+	}
+	for _, want := range []string{" 2 Runs at concurrency=1 ", " 2 Runs at concurrency=2 ", "P97.5 TTFT", "Best throughput: ", " Steady State ", "std (n-1)"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in the output", want)
+		}
+	}
+	for name, prompts := range map[string]string{"r-concurrency=1-run=0.json": "3", "r-concurrency=1-run=1.json": "3", "r-concurrency=2-run=0.json": "6", "r-concurrency=2-run=1.json": "6"} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var result map[string]json.RawMessage
+		if err := json.Unmarshal(text, &result); err != nil {
+			t.Fatal(err)
+		}
+		if string(result["num_prompts"]) != prompts || string(result["completed"]) != prompts {
+			t.Errorf("%s: %s prompts, %s completed; want %s", name, result["num_prompts"], result["completed"], prompts)
+		}
+		if _, ok := result["steady_state"]; !ok {
+			t.Errorf("%s has no steady_state", name)
+		}
+	}
+}
+
+func TestResetPrefixCacheNeedsDevMode(t *testing.T) {
+	if _, status := benchOn(t, "--num-prompts", "1", "--reset-prefix-cache"); status != 1 {
+		t.Errorf("exit %d on a server without the route; want 1", status)
+	}
+}
+
+func TestSpreadOver(t *testing.T) {
+	s := spreadOver([]float64{2, 4, 6})
+	if s.mean != 4 || s.std != 2 || s.min != 2 || s.max != 6 || s.n != 3 {
+		t.Errorf("%+v; want mean 4, std 2, min 2, max 6", s)
+	}
+}
+
+func TestCompareSaved(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	a := file("a.json", `{"num_prompts": 5, "request_rate": "inf", "duration": 2.0, "mean_ttft_ms": 10.0, "old": 1}`)
+	b := file("b.json", `{"num_prompts": 6, "request_rate": "inf", "duration": 1.0, "mean_ttft_ms": 12.5, "new": 2}`)
+	var out bytes.Buffer
+	if err := compareSaved(&out, a, b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"they differ in num_prompts: 5 and 6\n", "duration                                       2.00           1.00   -50.00 %\n",
+		"mean_ttft_ms                                  10.00          12.50   +25.00 %\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	if err := compareSaved(&out, a, file("c.json", "{}\n{}")); err == nil || !strings.Contains(err.Error(), "several results") {
+		t.Errorf("two results in a file: %v", err)
+	}
+}
