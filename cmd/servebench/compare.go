@@ -3,7 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
+	"io"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -38,7 +38,7 @@ either, such as a sweep. Two arguments are two groups; "--" parts longer ones; t
 
 With three runs or more on each side, runs are the sample. With fewer, requests are drawn again in blocks, and the intervals
 know what varies inside a run only. Verdicts are corrected for the number of figures. A gate is missed (exit status 3) when the figure got worse
-beyond chance and by more than its bar.`,
+beyond chance and by more than its bar; one that could not be decided is a warning, unless --fail-undecided is given.`,
 		Example: `  servebench compare runs/before runs/after
   servebench compare runs/before-* -- runs/after-*
   servebench compare --fail-on "p99 ttft +5%" --fail-on "output_throughput -3%" old1 old2 old3 -- new1 new2 new3
@@ -79,7 +79,7 @@ beyond chance and by more than its bar.`,
 			if err := compare.Write(cmd.OutOrStdout(), f.format, report); err != nil {
 				return failed(err)
 			}
-			return f.verdict(report)
+			return f.verdict(cmd.ErrOrStderr(), report)
 		},
 	}
 	flags := cmd.Flags()
@@ -209,19 +209,25 @@ func share(flag, text string) (float64, error) {
 	return v, nil
 }
 
-// verdict is the exit status that the gates give.
-func (f *compareFlags) verdict(r *compare.Report) error {
-	var lost []string
+// verdict is the exit status that the gates give. A gate that holds nothing is a mistake, never a pass.
+func (f *compareFlags) verdict(talk io.Writer, r *compare.Report) error {
+	var missed, absent []string
 	for _, g := range r.Gates {
+		text := fmt.Sprintf("%s %s: %s: %s", g.Outcome, g.Gate, g.Comparison, g.Text)
 		switch {
 		case g.Outcome == compare.Missed || g.Outcome == compare.Undecided && f.undecidedFails:
-			lost = append(lost, fmt.Sprintf("%s %s: %s: %s", g.Outcome, g.Gate, g.Comparison, g.Text))
+			missed = append(missed, text)
+		case g.Outcome == compare.Absent:
+			absent = append(absent, text)
 		case g.Outcome == compare.Undecided:
-			fmt.Fprintf(os.Stderr, "warning: undecided %s: %s: %s\n", g.Gate, g.Comparison, g.Text)
+			fmt.Fprintln(talk, "warning: "+text)
 		}
 	}
-	if len(lost) > 0 {
-		return exitCode{exitMissed, errors.New(strings.Join(lost, "; "))}
+	switch {
+	case len(missed) > 0:
+		return exitCode{exitMissed, errors.New(strings.Join(append(missed, absent...), "; "))}
+	case len(absent) > 0:
+		return failed(errors.New(strings.Join(absent, "; ")))
 	}
 	return nil
 }

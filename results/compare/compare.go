@@ -440,11 +440,8 @@ func (r *Report) decide(o *Options) {
 	}
 }
 
-// Missed says whether a gate was missed, Undecided whether one could not be decided.
-func (r *Report) Missed() bool    { return r.has(Missed) }
-func (r *Report) Undecided() bool { return r.has(Undecided) }
-
-func (r *Report) has(outcome string) bool {
+// Has says whether a gate ended with the outcome.
+func (r *Report) Has(outcome string) bool {
 	return slices.ContainsFunc(r.Gates, func(g GateResult) bool { return g.Outcome == outcome })
 }
 

@@ -331,6 +331,17 @@ func TestCachedPromptsAndLengths(t *testing.T) {
 	}
 }
 
+// The profiler's settings name the folder of a run: they make no two servers differ.
+func TestServersWithoutTheirProfiler(t *testing.T) {
+	got := command([]string{"vllm", "serve", "m", "--profiler-config", `{"dir":"a"}`, "--profiler-config.dir=b", "--port", "1"})
+	if want := "vllm serve m --port 1"; got != want {
+		t.Errorf("command %q, want %q", got, want)
+	}
+	if got, want := settings([]byte(`{"b":{"profiler_config":{"dir":"x"},"c":[1,{"torch_profiler_dir":"y"}]},"a":2}`)), `{"a":2,"b":{"c":[1,{}]}}`; got != want {
+		t.Errorf("settings %s, want %s", got, want)
+	}
+}
+
 // Sweeps are compared point by point.
 func TestMatch(t *testing.T) {
 	at := func(rate float64, own uint64) load {

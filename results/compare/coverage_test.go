@@ -93,7 +93,7 @@ func TestFalseAlarms(t *testing.T) {
 						judged++
 					}
 				}
-				if r.Missed() {
+				if r.Has(Missed) {
 					missed++
 				}
 			})
@@ -120,7 +120,7 @@ func TestGateFindsAndDoesNotFlap(t *testing.T) {
 	missed := 0
 	var first []GateResult
 	repeated(t, 10, 8000, 1, true, 1.25, func(r *Report) {
-		if r.Missed() {
+		if r.Has(Missed) {
 			missed++
 		}
 		if first == nil {

@@ -126,6 +126,7 @@ const (
 	Passed    = "passed"    // the change is shown to stay within the bar
 	Missed    = "missed"    // the figure got worse beyond chance, and by more than the bar
 	Undecided = "undecided" // neither was shown
+	Absent    = "absent"    // there is no such figure, or too few values for it
 )
 
 // A GateResult is what became of a gate in one comparison.
@@ -151,7 +152,7 @@ type GateResult struct {
 func (g *Gate) judge(row *Row, name string, confidence float64) GateResult {
 	out := GateResult{Gate: g.Text, Outcome: Undecided, Comparison: name, Unit: g.Unit, raw: math.NaN()}
 	if row == nil {
-		out.Text = "there is no such figure on both sides"
+		out.Outcome, out.Text = Absent, "there is no such figure on both sides, or too few values for it"
 		return out
 	}
 	e := row.estimate

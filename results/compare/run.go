@@ -326,8 +326,8 @@ func (r *Run) fields(m *results.Manifest) {
 	add("seed", strconv.FormatInt(m.Seed, 10))
 	add("stamps", m.Stamps)
 	add("server_version", m.Server.Version)
-	add("server_command", strings.Join(m.Server.Command, " "))
-	add("server_settings", compact(m.Server.Settings))
+	add("server_command", command(m.Server.Command))
+	add("server_settings", settings(m.Server.Settings))
 	add("client_machine", strings.TrimSpace(m.Machine.Host+" "+m.Machine.CPU))
 	add("tool", m.Tool)
 	for _, pair := range s.Metadata {
@@ -349,6 +349,56 @@ func (r *Run) fields(m *results.Manifest) {
 	for i, stage := range scenario.Stages {
 		r.stages = append(r.stages, cmp.Or(stage.Name, "stage "+strconv.Itoa(i+1)))
 	}
+}
+
+// command is a server's command line without its profiler's settings: they name the folder of the run.
+func command(words []string) string {
+	var kept []string
+	for i := 0; i < len(words); i++ {
+		switch w := words[i]; {
+		case w == "--profiler-config":
+			i++
+		case strings.HasPrefix(w, "--profiler-config"):
+		default:
+			kept = append(kept, w)
+		}
+	}
+	return strings.Join(kept, " ")
+}
+
+// settings are a server's own, without its profiler's.
+func settings(raw json.RawMessage) string {
+	var v any
+	if len(raw) == 0 || json.Unmarshal(raw, &v) != nil {
+		return ""
+	}
+	return compact(withoutProfiler(v))
+}
+
+func withoutProfiler(v any) json.RawMessage {
+	var strip func(any) any
+	strip = func(v any) any {
+		switch v := v.(type) {
+		case map[string]any:
+			for key, value := range v {
+				if strings.Contains(strings.ToLower(key), "profil") {
+					delete(v, key)
+					continue
+				}
+				v[key] = strip(value)
+			}
+		case []any:
+			for i := range v {
+				v[i] = strip(v[i])
+			}
+		}
+		return v
+	}
+	b, err := json.Marshal(strip(v))
+	if err != nil {
+		return nil
+	}
+	return b
 }
 
 func concurrency(n int) string {

@@ -252,6 +252,7 @@ func percent(n, of int) string {
 
 func main() {
 	repetitions := flag.Int("repetitions", 1000, "repetitions of each row")
+	table := flag.Int("table", 0, "only this table, from 1")
 	only := flag.String("only", "", "only rows whose words hold this")
 	flag.Parse()
 	var within []design
@@ -280,13 +281,28 @@ func main() {
 	within = append(within,
 		design{world: worlds[0], requests: 5000, runs: 1, spread: 0.02},
 		design{world: worlds[3], requests: 5000, runs: 1, spread: 0.02, paired: true})
-	fewer := func(d design) int { return max(*repetitions/max(d.runs*d.requests/5000, 1), *repetitions/4) }
+	// Where nothing changes, a per cent matters; power may be coarse.
+	fewer := func(d design) int {
+		n := *repetitions
+		if d.slow != 1 {
+			return max(n/5, 1)
+		}
+		if d.runs > 1 {
+			n /= 2
+		}
+		return max(n/max(d.runs*d.requests/5000, 1), *repetitions/4, 1)
+	}
+	number := 0
 
 	for _, part := range []struct {
 		title   string
 		designs []design
 	}{{"One run a side: requests are the sample", within}, {"Repeats: runs are the sample", between}} {
 		for _, slow := range []float64{1, 1.05} {
+			number++
+			if *table != 0 && *table != number {
+				continue
+			}
 			fmt.Printf("\n### %s, %s\n\n", part.title, map[float64]string{1: "no change", 1.05: "service 5 % slower"}[slow])
 			head(slow)
 			for _, d := range part.designs {
