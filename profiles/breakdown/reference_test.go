@@ -271,7 +271,11 @@ func slowTimes(t *testing.T, events []slowEvent, keep func(*slowEvent) bool) (na
 }
 
 func TestPythonTimesAgainstASlowReference(t *testing.T) {
-	for _, file := range []string{"testdata/four-stack.json.gz", "testdata/three-steps.json.gz"} {
+	files := []string{"testdata/three-steps.json.gz"}
+	if !underRace {
+		files = append(files, "testdata/four-stack.json.gz")
+	}
+	for _, file := range files {
 		t.Run(file, func(t *testing.T) {
 			events := slowRead(t, file)
 			want, _ := slowTimes(t, events, func(e *slowEvent) bool { return e.Cat == "python_function" })
@@ -308,7 +312,7 @@ func TestPythonTimesAgainstASlowReference(t *testing.T) {
 }
 
 func TestHostTimesAgainstASlowReference(t *testing.T) {
-	const file = "testdata/eight-nostack.json.gz"
+	const file = "testdata/four-nostack.json.gz"
 	names, classes := slowTimes(t, slowRead(t, file), func(e *slowEvent) bool { return e.Cat == "cpu_op" || e.Cat == "user_annotation" })
 	r := analyze(t, Options{}, file)
 	if !maps.Equal(r.HostSelf, classes) || r.Host.Violations != 0 || r.Python != nil {
@@ -353,7 +357,7 @@ func TestFrontEnd(t *testing.T) {
 // TestSpillingChangesNothing keeps few rows in memory: the same report comes from disk.
 func TestSpillingChangesNothing(t *testing.T) {
 	files := []string{"testdata/four-stack.json.gz", "testdata/eight-nostack.json.gz"}
-	if os.Getenv("SERVEBENCH_TEST_TRACES") != "" {
+	if os.Getenv("SERVEBENCH_TEST_TRACES") != "" && !underRace {
 		files = append(files, realTrace(t, "b200_eager.pt.trace.json.gz"))
 	}
 	for _, file := range files {

@@ -13,11 +13,8 @@ import (
 // TestPerfettoRoundTrip compares every slice, instant and counter of a trace with what the
 // strict reader finds in its protobuf form.
 func TestPerfettoRoundTrip(t *testing.T) {
-	files := []string{small, write(t, sliceable), write(t, thinnable)}
+	files := append(realFiles(t), write(t, sliceable), write(t, thinnable))
 	if os.Getenv("SERVEBENCH_TEST_TRACES") != "" {
-		for _, tc := range realTraces {
-			files = append(files, realTrace(t, tc.file))
-		}
 		files = append(files, realTrace(t, "gaudi_synapse_logger_fragment.json"))
 	}
 	for _, src := range files {

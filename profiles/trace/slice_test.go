@@ -122,12 +122,7 @@ func TestSlice(t *testing.T) {
 
 // TestSliceOfEverything keeps every row of a real trace.
 func TestSliceOfEverything(t *testing.T) {
-	files := []string{small}
-	if os.Getenv("SERVEBENCH_TEST_TRACES") != "" {
-		for _, tc := range realTraces {
-			files = append(files, realTrace(t, tc.file))
-		}
-	}
+	files := realFiles(t)
 	for _, src := range files {
 		dst := filepath.Join(t.TempDir(), "out.json")
 		res, err := Slice(dst, src, Cut{Start: 0, End: 1 << 62, Calls: true})

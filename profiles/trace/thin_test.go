@@ -94,7 +94,7 @@ func TestThinDepth(t *testing.T) {
 
 func TestThinMeetsItsTarget(t *testing.T) {
 	files := []string{small}
-	if os.Getenv("SERVEBENCH_TEST_TRACES") != "" {
+	if os.Getenv("SERVEBENCH_TEST_TRACES") != "" && !underRace {
 		files = append(files, realTrace(t, "h100_qwen.pt.trace.json.gz"), realTrace(t, "vllm_prefilldecode.pt.trace.json.gz"))
 	}
 	for _, src := range files {

@@ -127,12 +127,7 @@ func insert(t testing.TB, text string, add Additions) (string, Meta) {
 
 // TestInsertCopiesByteForByte takes the additions out again: the rest is the file as it was.
 func TestInsertCopiesByteForByte(t *testing.T) {
-	files := []string{small}
-	if os.Getenv("SERVEBENCH_TEST_TRACES") != "" {
-		for _, tc := range realTraces {
-			files = append(files, realTrace(t, tc.file))
-		}
-	}
+	files := realFiles(t)
 	add := rows(ProcessName(Num(2000000001), "client"), Row{Phase: 'X', Name: "req 0", PID: Num(2000000001), TS: 5, Dur: 6})
 	const added = "\n" + `{"ph": "M", "name": "process_name", "pid": 2000000001, "tid": 0, "args": {"name": "client"}},` +
 		"\n" + `{"ph": "X", "name": "req 0", "pid": 2000000001, "tid": 0, "ts": 0.005, "dur": 0.006},`
