@@ -195,3 +195,56 @@ func TestMachineCrash(t *testing.T) {
 		t.Errorf("%d of 6000 records are synced at the end, %d were before it", w.Synced(), most)
 	}
 }
+
+func TestDiskIsWatched(t *testing.T) {
+	dir := t.TempDir()
+	w, err := createWith(filepath.Join(dir, "run"), Manifest{}, writerOptions{free: func() (int64, bool) { return 77 << 20, true }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	record(t, w, 0, 5)
+	if err := w.Close(OK, ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.Manifest().Warnings; len(got) != 1 || got[0] != "only 77 MiB were left on the disk while the run was recorded" {
+		t.Errorf("warnings %q", got)
+	}
+	if n, ok := FreeDisk(dir); ok && n <= 0 {
+		t.Errorf("the disk has %d bytes", n)
+	}
+}
+
+func TestDiskEstimate(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 0))
+	for _, tc := range []struct{ requests, events int }{{3000, 0}, {3000, 1}, {1000, 30}, {100, 1000}} {
+		dir := filepath.Join(t.TempDir(), "run")
+		w := create(t, dir)
+		for i := range tc.requests {
+			r := &Record{ID: i, Kind: Load, RequestID: fmt.Sprintf("run-%08x-%d", rng.Uint32(), i), InputTokens: rng.IntN(4096), AskedTokens: tc.events, Due: 1_767_323_045_000_000_000 + Moment(rng.Int64N(1e12))}
+			at := r.Due
+			next := func(mean time.Duration) Moment {
+				at = at.Add(time.Duration(rng.ExpFloat64() * float64(mean)))
+				return at
+			}
+			r.Released, r.Dispatched = next(20*time.Microsecond), next(20*time.Microsecond)
+			r.Encoding = time.Duration(rng.Int64N(1e6))
+			r.WriteBegan, r.Written, r.Headers = next(time.Millisecond), next(time.Millisecond), next(100*time.Millisecond)
+			for range tc.events {
+				r.Chunks = append(r.Chunks, Chunk{At: next(50 * time.Millisecond), Lag: time.Duration(rng.ExpFloat64() * 1e5), Tokens: 1, Visible: true, Shared: rng.IntN(10) == 0})
+			}
+			r.Done, r.Status, r.Finish, r.EndMarked = next(time.Millisecond), 200, "length", true
+			r.Usage = &Usage{r.InputTokens, tc.events, 0}
+			r.OutputTokens = -1
+			if err := w.Record(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(OK, ""); err != nil {
+			t.Fatal(err)
+		}
+		took, estimate := w.Manifest().Records.Bytes, EstimateDisk(tc.requests, tc.events, 0)
+		if took > estimate || took < estimate/3 {
+			t.Errorf("%d requests with %d events took %d bytes (%.1f a request), the estimate was %d", tc.requests, tc.events, took, float64(took)/float64(tc.requests), estimate)
+		}
+	}
+}

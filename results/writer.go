@@ -69,11 +69,12 @@ type Writer struct {
 	finished chan struct{}
 	wake     chan struct{}
 	stop     chan struct{}
-	largest  int           // what a record may come to
-	limit    int           // how much may be pending
-	segment  int           // how much makes a segment
-	patient  bool          // segments are made when they are full
-	interval time.Duration // between two syncs
+	largest  int                  // what a record may come to
+	limit    int                  // how much may be pending
+	segment  int                  // how much makes a segment
+	patient  bool                 // segments are made when they are full
+	interval time.Duration        // between two syncs
+	free     func() (int64, bool) // room on the disk
 
 	mu       sync.Mutex
 	room     *sync.Cond // pending has shrunk
@@ -128,6 +129,7 @@ type writerOptions struct {
 	level          zstd.EncoderLevel
 	// unhurried makes segments when they are full, and only then: a second that has passed makes none.
 	unhurried bool
+	free      func() (int64, bool)
 }
 
 func newWriterWith(dir string, f file, m Manifest, o writerOptions) (*Writer, error) {
@@ -146,6 +148,10 @@ func newWriterWith(dir string, f file, m Manifest, o writerOptions) (*Writer, er
 		dir: dir, file: f, zstd: enc, sum: sha256.New(), manifest: m,
 		finished: make(chan struct{}), wake: make(chan struct{}, 1), stop: make(chan struct{}), largest: maxSegment / 2,
 		limit: cmp.Or(o.limit, pendingLimit), segment: cmp.Or(o.segment, segmentSize), patient: o.unhurried, interval: cmp.Or(o.interval, SyncInterval),
+		free: o.free,
+	}
+	if w.free == nil {
+		w.free = func() (int64, bool) { return FreeDisk(dir) }
 	}
 	w.room = sync.NewCond(&w.mu)
 	go w.writeSegments()
@@ -306,7 +312,7 @@ func (w *Writer) writeSegments() {
 	tick := time.NewTicker(w.interval)
 	defer tick.Stop()
 	var batch []byte
-	unsynced := false
+	unsynced, warned := false, false
 	for {
 		var sync, last bool
 		select {
@@ -351,10 +357,25 @@ func (w *Writer) writeSegments() {
 		if cap(batch) > 4*w.segment {
 			batch = nil // a stall is over; give its memory back
 		}
+		if sync && !warned {
+			warned = w.warnOfDisk()
+		}
 		if last {
 			return
 		}
 	}
+}
+
+// warnOfDisk notes, once, that there is little room left. What comes when there is none is an error of Record.
+func (w *Writer) warnOfDisk() bool {
+	free, known := w.free()
+	if !known || free >= lowDisk {
+		return false
+	}
+	_ = w.Update(func(m *Manifest) {
+		m.Warnings = append(m.Warnings, fmt.Sprintf("only %d MiB were left on the disk while the run was recorded", free>>20))
+	})
+	return true
 }
 
 // flush writes lines as segments and, if told, waits until the disk has them. It returns how many
