@@ -116,6 +116,7 @@ type contents struct {
 
 	threads   []threadID
 	threadOf  map[threadID]uint32
+	alias     []uint32 // the thread a thread is another name of, see sameThreads
 	lastKey   threadID
 	lastID    uint32
 	devices   []device
@@ -158,7 +159,8 @@ type contents struct {
 	below              tally    // shorter ones
 	rowStep            []*step  // the step that launched each row, or nil
 	beforeWindow       int64
-	limits             *span // the window that was asked for
+	engineRows         map[uint32]bool // threads that hold vLLM's own rows
+	limits             *span           // the window that was asked for
 	noDur              int64
 }
 
@@ -401,6 +403,7 @@ func (c *contents) settle() error {
 		}
 	}
 	c.late = nil
+	c.sameThreads()
 	for _, rows := range c.open {
 		c.unended += int64(len(rows))
 	}

@@ -89,6 +89,10 @@ func isEngineRow(ev *trace.Event) bool {
 // engine takes a row of vLLM's own on Gaudi.
 func (c *contents) engine(ev *trace.Event) error {
 	thread := c.thread(ev.PID, ev.TID)
+	if c.engineRows == nil {
+		c.engineRows = map[uint32]bool{}
+	}
+	c.engineRows[thread] = true
 	m := mark{start: ev.TS, end: ev.End(), thread: thread, name: ev.NameID}
 	switch name := ev.Name; {
 	case name == "prefill" || name == "prompt" || name == "decode":
@@ -123,4 +127,70 @@ func (c *contents) counter(ev *trace.Event) {
 	if row.values != nil {
 		c.counters = append(c.counters, row)
 	}
+}
+
+// Process ids of the bridge's and Synapse's logs count from the process's own.
+const (
+	synapseLogPID = 10_000
+	bridgeLogPID  = 20_000
+)
+
+// sameThreads joins what a Gaudi trace shows as different threads and is one: the logs of
+// Synapse and of the bridge stand under process ids of their own, with the thread ids of the
+// system, and vLLM's own rows on small made-up threads.
+func (c *contents) sameThreads() {
+	c.alias = make([]uint32, len(c.threads))
+	for i := range c.alias {
+		c.alias[i] = uint32(i)
+	}
+	join := func(i int, pid, tid int64) {
+		if to, ok := c.threadOf[threadID{trace.Num(pid), trace.Num(tid)}]; ok && c.alias[to] == to {
+			c.alias[i] = to
+		}
+	}
+	for i, t := range c.threads {
+		if t.pid.Text || t.tid.Text {
+			continue
+		}
+		name := ""
+		if p := c.meta.Processes[t.pid]; p != nil {
+			name = p.Name
+		}
+		switch {
+		case strings.Contains(name, "Synapse Logger"):
+			join(i, t.pid.N-synapseLogPID, t.tid.N)
+		case strings.Contains(name, "Bridge Logs"):
+			join(i, t.pid.N-bridgeLogPID, t.tid.N)
+		case t.tid.N >= 1 && t.tid.N <= 3 && c.engineRows[uint32(i)]:
+			// The engine runs on the process's main thread.
+			pid := t.pid.N
+			if pid == 1 {
+				pid = c.onlyProcess()
+			}
+			join(i, pid, pid)
+		}
+	}
+}
+
+// onlyProcess is the process with operators or Python rows, if there is just one; else 0.
+func (c *contents) onlyProcess() int64 {
+	only := int64(0)
+	for id, t := range c.threads {
+		if id >= len(c.hosts.threads) || c.hosts.threads[id].total == 0 || t.pid.Text || t.tid != t.pid || t.pid.N <= 3 {
+			continue
+		}
+		if only != 0 && only != t.pid.N {
+			return 0
+		}
+		only = t.pid.N
+	}
+	return only
+}
+
+// real is the thread that a thread is.
+func (c *contents) real(thread uint32) uint32 {
+	if int(thread) < len(c.alias) {
+		return c.alias[thread]
+	}
+	return thread
 }

@@ -103,6 +103,34 @@ func TestGaudiOldForm(t *testing.T) {
 	}
 }
 
+// TestGaudiThreadsAreJoined has one system thread in four places: the torch process, both
+// logs, and vLLM's own rows.
+func TestGaudiThreadsAreJoined(t *testing.T) {
+	call := func(pid int, name string, from, to int, args string) string {
+		return fmt.Sprintf(`{"ph": "B", "cat": "Runtime", "name": %q, "pid": %d, "tid": 77, "ts": %d, "args": {%s}}, {"ph": "E", "cat": "Runtime", "name": %q, "pid": %d, "tid": 77, "ts": %d},`, name, pid, from, args, name, pid, to)
+	}
+	const compute = `"streamHandle": "0x1", "streamName": "STREAM_TYPE_COMPUTE", "eventHandle": "0xe"`
+	r := analyze(t, Options{}, writeTrace(t, "["+
+		call(10077, "synLaunchWithExternalEvents", 100, 110, compute)+
+		call(10077, "synEventRecord", 111, 112, compute)+
+		call(10077, "synEventSynchronize", 120, 150, compute)+
+		call(20077, "LaunchSyncTensorsGraph", 160, 210, "")+
+		call(10077, "synLaunchWithExternalEvents", 200, 205, compute)+
+		call(10077, "synEventRecord", 206, 207, compute)+
+		call(10077, "synEventSynchronize", 220, 250, compute)+`
+{"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 77, "tid": 77, "ts": 155, "dur": 90},
+{"ph": "X", "name": "decode", "pid": 77, "tid": 3, "ts": 90, "dur": 165},
+{"ph": "M", "name": "process_name", "pid": 10077, "tid": 0, "args": {"name": "Synapse Logger"}},
+{"ph": "M", "name": "process_name", "pid": 20077, "tid": 0, "args": {"name": "Bridge Logs"}}]`))
+	// Nothing is outstanding in [150, 200): decode until 155, mm until 160, the bridge from there.
+	if want := map[string]int64{"engine": 5000, "cpu_op": 5000, "runtime": 40000}; !reflect.DeepEqual(r.Proxy.HostGapByClass, want) {
+		t.Errorf("host gap %v, want %v", r.Proxy.HostGapByClass, want)
+	}
+	if r.Proxy.Blocked != 60000 || r.HostSelf["engine"] != 34000 || r.HostSelf["cpu_op"] != 15000 {
+		t.Errorf("blocked %d, self %v", r.Proxy.Blocked, r.HostSelf)
+	}
+}
+
 // TestGaudiSuspectedCompile has a forward pass far above its bucket's median.
 func TestGaudiSuspectedCompile(t *testing.T) {
 	var b strings.Builder

@@ -47,11 +47,20 @@ func (a *analysis) hostFigures(ctx context.Context) error {
 				return ctx.Err()
 			}
 			thread := uint32(id)
+			if c.real(thread) != thread {
+				continue
+			}
+			members := []int{id}
+			for other := range c.hosts.threads {
+				if other != id && c.real(uint32(other)) == thread {
+					members = append(members, other)
+				}
+			}
 			inner.ask(questions[thread])
 			asked := len(inner.lists) > 0
 			all.points = points[thread]
 			wanted := a.opts.Thread == "" || strings.Contains(c.threadName(thread), a.opts.Thread)
-			err := c.hosts.each(id, func(r *hostRow) {
+			err := c.hosts.each(members, func(r *hostRow) {
 				row := *r
 				row.start += c.moved
 				if c.limits != nil {
@@ -202,8 +211,11 @@ func (a *analysis) opTimes(list []NameTime) []NameTime {
 
 // engineThread is the thread of the steps, else the one with most host rows.
 func (c *contents) engineThread() (uint32, bool) {
-	if len(c.stepList) > 0 && c.stepList[0].rule != ruleGaudi {
-		return c.stepList[0].thread, true
+	if len(c.stepList) > 0 {
+		// vLLM's rows on Gaudi may stand on a thread of their own that holds nothing else.
+		if t := c.real(c.stepList[0].thread); t != c.stepList[0].thread || c.stepList[0].rule != ruleGaudi {
+			return t, true
+		}
 	}
 	best, most := uint32(0), int64(0)
 	for id := range c.hosts.threads {
@@ -229,7 +241,8 @@ func (c *contents) launchPoints() map[uint32][]launchPoint {
 	for call, ns := range perCall {
 		if ns > 0 {
 			k := &c.calls[call]
-			out[k.thread] = append(out[k.thread], launchPoint{k.start, ns})
+			thread := c.real(k.thread)
+			out[thread] = append(out[thread], launchPoint{k.start, ns})
 		}
 	}
 	for _, list := range out {
@@ -249,10 +262,11 @@ func (a *analysis) questions(file int, c *contents, late, proxyLate *attribution
 			continue
 		}
 		late.asked += g.lateEnd - g.from
-		if perDevice[g.thread] == nil {
-			perDevice[g.thread] = map[uint16][]question{}
+		thread := c.real(g.thread)
+		if perDevice[thread] == nil {
+			perDevice[thread] = map[uint16][]question{}
 		}
-		perDevice[g.thread][g.device] = append(perDevice[g.thread][g.device], question{g.from, g.lateEnd, late})
+		perDevice[thread][g.device] = append(perDevice[thread][g.device], question{g.from, g.lateEnd, late})
 	}
 	for thread, devices := range perDevice {
 		for _, list := range devices {
@@ -288,7 +302,8 @@ func (a *analysis) questions(file int, c *contents, late, proxyLate *attribution
 		t.host = append(t.host, gap)
 		t.at.asked += gap
 		if gap > 0 {
-			between[s.thread] = append(between[s.thread], question{prev.end, s.start, &t.at})
+			thread := c.real(s.thread)
+			between[thread] = append(between[thread], question{prev.end, s.start, &t.at})
 		}
 		if prev.hasDevice() && s.hasDevice() {
 			free := int64(0)

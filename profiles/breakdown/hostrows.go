@@ -108,25 +108,29 @@ func (h *hostRows) close() {
 	}
 }
 
-// each calls f with every row of a thread, in order.
-func (h *hostRows) each(thread int, f func(*hostRow)) error {
-	if thread >= len(h.threads) {
-		return nil
+// each calls f with every row of the threads, in order.
+func (h *hostRows) each(threads []int, f func(*hostRow)) error {
+	// Equal rows keep the order of the file: earlier runs first, memory last.
+	var heads []*runReader
+	for _, thread := range threads {
+		if thread >= len(h.threads) {
+			continue
+		}
+		t := &h.threads[thread]
+		sortRuns(t.rows, hostLess)
+		for _, run := range t.runs {
+			heads = append(heads, &runReader{r: bufio.NewReaderSize(io.NewSectionReader(h.file, run.at, run.n*hostRowBytes), 1<<16)})
+		}
+		if len(t.rows) > 0 {
+			heads = append(heads, &runReader{rows: t.rows})
+		}
 	}
-	t := &h.threads[thread]
-	sortRuns(t.rows, hostLess)
-	if len(t.runs) == 0 {
-		for i := range t.rows {
-			f(&t.rows[i])
+	if len(heads) == 1 && heads[0].r == nil {
+		for i := range heads[0].rows {
+			f(&heads[0].rows[i])
 		}
 		return nil
 	}
-	// Equal rows keep the order of the file: earlier runs first, memory last.
-	heads := make([]*runReader, 0, len(t.runs)+1)
-	for _, run := range t.runs {
-		heads = append(heads, &runReader{r: bufio.NewReaderSize(io.NewSectionReader(h.file, run.at, run.n*hostRowBytes), 1<<16)})
-	}
-	heads = append(heads, &runReader{rows: t.rows})
 	for _, head := range heads {
 		if err := head.next(); err != nil {
 			return err

@@ -179,15 +179,8 @@ func (a *analysis) proxyFigures() {
 
 // isEngineThread says whether steps run on a thread; where none are known, every thread may.
 func (c *contents) isEngineThread(thread uint32) bool {
-	if len(c.stepList) == 0 {
-		return true
-	}
-	if c.stepList[0].rule == ruleGaudi {
-		t := c.threads[thread]
-		// vLLM's rows stand on threads 1 to 3; the engine's own is the process's main one.
-		return t.tid.N == t.pid.N || t.tid.N == t.pid.N-10000 || t.tid.N == t.pid.N-20000
-	}
-	return c.stepList[0].thread == thread
+	engine, ok := c.engineThread()
+	return len(c.stepList) == 0 || !ok || c.real(thread) == engine
 }
 
 // proxyQuestions are the stretches in which nothing was outstanding on the compute
@@ -205,7 +198,7 @@ func (c *contents) proxyQuestions(into *attribution) map[uint32][]question {
 	out := map[uint32][]question{}
 	u := union(compute)
 	for i := 1; i < len(u); i++ {
-		thread := next[u[i].from]
+		thread := c.real(next[u[i].from])
 		out[thread] = append(out[thread], question{u[i-1].to, u[i].from, into})
 		into.asked += u[i].from - u[i-1].to
 	}
