@@ -64,16 +64,11 @@ func (p *pair) point(m *results.Metric, at float64) (CurvePoint, bool) {
 	c := CurvePoint{P: at, Baseline: centre(a, e.logs), Candidate: centre(b, e.logs)}
 	c.Difference = c.Candidate - c.Baseline
 	if e.logs {
-		c.Ratio = new(math.Exp(e.change))
+		c.Ratio = finite(math.Exp(e.change))
 	}
 	if _, ok := p.enough(m, at); !ok || !known {
 		return c, true
 	}
-	low, high := e.interval(p.o.confidence())
-	c.DifferenceInterval = &Interval{low, high}
-	if e.logs {
-		c.RatioInterval = &Interval{math.Exp(low), math.Exp(high)}
-		c.DifferenceInterval = &Interval{math.Expm1(low) * c.Baseline, math.Expm1(high) * c.Baseline}
-	}
+	c.DifferenceInterval, c.RatioInterval = e.intervals(p.o.confidence(), c.Baseline)
 	return c, true
 }

@@ -200,3 +200,28 @@ func (e *estimate) interval(confidence float64) (low, high float64) {
 	half := tQuantile((1-confidence)/2, e.df) * e.se
 	return e.change - half, e.change + half
 }
+
+// intervals are those of the difference, in the unit of the baseline, and of the ratio, where there is one.
+func (e *estimate) intervals(confidence, baseline float64) (difference, ratio *Interval) {
+	low, high := e.interval(confidence)
+	if !e.logs {
+		return interval(low, high), nil
+	}
+	return interval(math.Expm1(low)*baseline, math.Expm1(high)*baseline), interval(math.Exp(low), math.Exp(high))
+}
+
+// interval is nil where a bound is beyond all numbers, which says nothing.
+func interval(low, high float64) *Interval {
+	if finite(low) == nil || finite(high) == nil {
+		return nil
+	}
+	return &Interval{low, high}
+}
+
+// finite is a number that JSON has.
+func finite(v float64) *float64 {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return nil
+	}
+	return &v
+}

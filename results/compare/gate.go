@@ -135,12 +135,12 @@ type GateResult struct {
 	Outcome string `json:"outcome"`
 	// Comparison names the groups and, where there are several, the load.
 	Comparison string `json:"comparison"`
-	// Change is the change for the worse in the gate's unit, Bound the most it can be with the confidence asked for; absent
-	// when not known.
+	// Change is the change for the worse in the gate's unit, Bound the worse end of its interval; absent when not known.
 	Change *float64 `json:"change,omitempty"`
 	Bound  *float64 `json:"bound,omitempty"`
 	Unit   string   `json:"unit"`
-	// P is the probability of such a change for the worse by chance, corrected for the number of gates.
+	// P is twice the probability of such a change for the worse by chance, corrected for the number of gates: below 5 % where
+	// an interval of 95 % leaves no room for the better.
 	P *float64 `json:"p,omitempty"`
 	// Text says it in a sentence.
 	Text string `json:"text"`
@@ -176,7 +176,7 @@ func (g *Gate) judge(row *Row, name string, confidence float64) GateResult {
 		return worse * change
 	}
 	if e.logs || g.Unit != "%" {
-		out.Change = new(inUnit(e.change))
+		out.Change = finite(inUnit(e.change))
 	}
 	if !row.known {
 		out.Text = row.Note
@@ -186,12 +186,15 @@ func (g *Gate) judge(row *Row, name string, confidence float64) GateResult {
 		out.Text = "a side is zero: no ratio"
 		return out
 	}
-	out.raw = e.above(0, worse*e.change)
+	out.raw = min(2*e.above(0, worse*e.change), 1)
 	half := 0.0
 	if e.se > 0 {
-		half = tQuantile(1-confidence, e.df) * e.se
+		half = tQuantile((1-confidence)/2, e.df) * e.se
 	}
-	out.Bound = new(inUnit(e.change + worse*half))
+	out.Bound = finite(inUnit(e.change + worse*half))
+	if out.Bound == nil {
+		out.raw, out.Text = math.NaN(), "its interval has no bound"
+	}
 	return out
 }
 

@@ -253,17 +253,11 @@ func (p *pair) fill(row *Row, of func(*Run) figure) *Row {
 	row.Baseline, row.Candidate = centre(a, e.logs), centre(b, e.logs)
 	row.Difference = row.Candidate - row.Baseline
 	if e.logs {
-		row.Ratio = new(math.Exp(e.change))
+		row.Ratio = finite(math.Exp(e.change))
 	}
-	if !known {
-		return row
-	}
-	row.P = new(e.p())
-	low, high := e.interval(p.o.confidence())
-	row.DifferenceInterval = &Interval{low, high}
-	if e.logs {
-		row.RatioInterval = &Interval{math.Exp(low), math.Exp(high)}
-		row.DifferenceInterval = &Interval{math.Expm1(low) * row.Baseline, math.Expm1(high) * row.Baseline}
+	if known {
+		row.P = finite(e.p())
+		row.DifferenceInterval, row.RatioInterval = e.intervals(p.o.confidence(), row.Baseline)
 	}
 	return row
 }
@@ -456,13 +450,15 @@ func (row *Row) needs(o *Options, tested int) *Needs {
 		}
 		return nil
 	}
-	for n := row.runs + 1; n < 10000; n = max(n+1, n*21/20) {
+	// Student's t needs a few more than the normal law, from where the search starts.
+	normal := e.se * (tQuantile(tail, math.Inf(1)) + tQuantile(1-power, math.Inf(1))) / target
+	from := max(row.runs+1, int(min(float64(row.runs)*normal*normal, 1e6)))
+	for n := from; ; n++ {
 		se := e.se * math.Sqrt(float64(row.runs)/float64(n))
-		if se*(tQuantile(tail, float64(2*n-2))+tQuantile(1-power, math.Inf(1))) <= target {
+		if n-from > 1000 || se*(tQuantile(tail, float64(2*n-2))+tQuantile(1-power, math.Inf(1))) <= target {
 			return &Needs{Runs: n - row.runs}
 		}
 	}
-	return nil
 }
 
 // roundUp rounds up to two digits: more would claim to know.

@@ -369,36 +369,32 @@ func command(words []string) string {
 // settings are a server's own, without its profiler's.
 func settings(raw json.RawMessage) string {
 	var v any
-	if len(raw) == 0 || json.Unmarshal(raw, &v) != nil {
+	if json.Unmarshal(raw, &v) != nil {
 		return ""
 	}
-	return compact(withoutProfiler(v))
+	b, err := json.Marshal(withoutProfiler(v))
+	if err != nil {
+		return ""
+	}
+	return string(b)
 }
 
-func withoutProfiler(v any) json.RawMessage {
-	var strip func(any) any
-	strip = func(v any) any {
-		switch v := v.(type) {
-		case map[string]any:
-			for key, value := range v {
-				if strings.Contains(strings.ToLower(key), "profil") {
-					delete(v, key)
-					continue
-				}
-				v[key] = strip(value)
+func withoutProfiler(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, value := range v {
+			if strings.Contains(strings.ToLower(key), "profil") {
+				delete(v, key)
+				continue
 			}
-		case []any:
-			for i := range v {
-				v[i] = strip(v[i])
-			}
+			v[key] = withoutProfiler(value)
 		}
-		return v
+	case []any:
+		for i := range v {
+			v[i] = withoutProfiler(v[i])
+		}
 	}
-	b, err := json.Marshal(strip(v))
-	if err != nil {
-		return nil
-	}
-	return b
+	return v
 }
 
 func concurrency(n int) string {

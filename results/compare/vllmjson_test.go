@@ -145,16 +145,17 @@ func FuzzReadVLLM(f *testing.F) {
 		}
 	}
 	f.Add([]byte(`[{"completed":1,"duration":1e308,"latencies":[1e308],"start_times":[-1e308],"ttfts":[1e-308],"output_lens":[1e308],"itls":[[0,-1]]}]`))
+	f.Add([]byte(`[{"completed":2,"duration":1,"latencies":[1e308,1e-308],"ttfts":[1e-308,1e300]},{"completed":1,"duration":0,"failed":9,"mean_ttft_ms":1e308,"p50_ttft_ms":-1,"request_rate":"nan","request_throughput":1e-320}]`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		runs, err := ReadVLLM("f", bytes.NewReader(b), everything)
 		if err != nil {
 			return
 		}
-		for _, r := range runs {
-			other := *r
+		for i, r := range runs {
+			other := *runs[len(runs)-1-i]
 			other.Identity++
 			o := everything
-			o.Force = true
+			o.Force, o.Draws = true, 5
 			report, err := Compare([]*Group{{"A", []*Run{r}}, {"B", []*Run{&other}}}, o)
 			if err != nil {
 				t.Fatal(err)

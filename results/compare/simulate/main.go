@@ -267,7 +267,7 @@ func main() {
 		}
 	}
 	var between []design
-	for _, w := range []world{worlds[0], worlds[3], worlds[4]} {
+	for _, w := range []world{worlds[0], worlds[3]} {
 		for _, spread := range []float64{0, 0.02} {
 			for _, runs := range []int{3, 5, 10} {
 				between = append(between, design{world: w, requests: 1000, runs: runs, spread: spread, paired: true})
