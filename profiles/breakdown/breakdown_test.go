@@ -203,7 +203,7 @@ func TestSmallCUDATrace(t *testing.T) {
 func TestGapThresholdAndWindow(t *testing.T) {
 	file := writeTrace(t, smallCUDA)
 	r := analyze(t, Options{GapThreshold: 35 * time.Microsecond}, file)
-	if r.Gaps.Count != 2 || r.Gaps.Below != (Total{2, 35000}) || r.Gaps.Reasons["host_late"] != (Total{1, 39000}) {
+	if r.Gaps.Count != 2 || r.Gaps.Below != (Below{2, 35000}) || r.Gaps.Reasons["host_late"] != (Total{1, 39000}) {
 		t.Errorf("gaps %+v", r.Gaps)
 	}
 	// From 55 to 155 us after the window's start: [105, 205).

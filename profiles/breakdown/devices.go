@@ -171,7 +171,7 @@ func (a *analysis) devicesOf(file int, c *contents) {
 			}
 		}
 		d := run.device(w)
-		d.File, d.Device = a.fileName(file), ptr(c.devices[dev].number)
+		d.File, d.Device = c.meta.Name, ptr(c.devices[dev].number)
 		for i := range streams {
 			s := &streams[i]
 			if s.rows == 0 {

@@ -181,7 +181,7 @@ func TestGoldenFigures(t *testing.T) {
 				}
 				same("gap reasons", reasons, g.reasons)
 				same("gap counts", counts, g.counts)
-				same("gaps below the threshold", r.Gaps.Below, Total{g.belowCount, g.below})
+				same("gaps below the threshold", r.Gaps.Below, Below{g.belowCount, g.below})
 				same("host_late by class", r.Gaps.ByClass, g.byClass)
 			}
 			if g.comm != nil {

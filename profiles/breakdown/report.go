@@ -69,6 +69,7 @@ func (w *Window) Length() int64 { return w.End - w.Start }
 
 // A Device is how busy an accelerator was: the union of its work, of all streams.
 type Device struct {
+	// File and Device are absent in AllDevices.
 	File    string `json:"file,omitempty"`
 	Device  *int64 `json:"device,omitempty"`
 	Rows    int64  `json:"rows"`
@@ -119,7 +120,7 @@ type Gaps struct {
 	Threshold int64 `json:"threshold_ns"`
 	// Count is the number of gaps of at least the threshold.
 	Count int64 `json:"count"`
-	Below Total `json:"below"`
+	Below Below `json:"below"`
 	// Reasons are host_late, launch_latency, device_side and unlinked. A gap whose call
 	// came late has two parts; it is counted under host_late.
 	Reasons map[string]Total `json:"reasons"`
@@ -133,6 +134,12 @@ type Gaps struct {
 	Top          []HostLate `json:"host_late_top,omitempty"`
 	// Longest are the longest gaps.
 	Longest []Gap `json:"longest,omitempty"`
+}
+
+// Below are gaps shorter than the threshold.
+type Below struct {
+	Count int64 `json:"count"`
+	Total int64 `json:"total_ns"`
 }
 
 // A Total counts occurrences and their time.

@@ -229,7 +229,7 @@ func (t *texter) devices(r *Report) {
 			share = percent(*d.BusyOfSpan)
 		}
 		name := fmt.Sprintf("%d", *d.Device)
-		if d.File != "" {
+		if len(r.Files) > 1 {
 			name = cutName(d.File, 30) + " " + name
 		}
 		rows = append(rows, fmt.Sprintf("%s\t%d\t%d\t%s\t%s\t%s\t%d\t%s\t%s", name, d.Rows, d.Kernels, duration(d.Span), duration(d.Busy), duration(d.Idle), d.Gaps1us, longest, share))
