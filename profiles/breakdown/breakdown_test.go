@@ -437,7 +437,7 @@ func TestReportForms(t *testing.T) {
 	if err := r.WriteCSV(&table); err != nil {
 		t.Fatal(err)
 	}
-	for _, row := range []string{"section,row,figure,value\n", "devices,1,busy_ns,54500\n", "gaps,,reasons.host_late.total_ns,59000\n", "kernels,1 k<int>(int),total_ns,29500\n", "phases,1 mixed context 1(64) generation 2 NONE,host_ns.p50,180000\n"} {
+	for _, row := range []string{"section,row,figure,value\n", "devices,1 t.json,busy_ns,54500\n", "gaps,,reasons.host_late.total_ns,59000\n", "kernels,1 k<int>(int),total_ns,29500\n", "phases,1 mixed context 1(64) generation 2 NONE,host_ns.p50,180000\n"} {
 		if !strings.Contains(table.String(), row) {
 			t.Errorf("the CSV lacks %q", row)
 		}
