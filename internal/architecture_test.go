@@ -37,6 +37,7 @@ var floors = map[string]int{
 	"results/page":             3,
 	"results/compare/simulate": 3,
 	"loadgen/api":              3,
+	"loadgen/audit":            3,
 	"loadgen/canary":           4,
 	"loadgen/scenario":         5,
 	"cmd/servebench":           6,

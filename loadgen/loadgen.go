@@ -130,9 +130,12 @@ type Live struct {
 	MaxInFlight atomic.Int64
 	// Started is when the first stage began, a Moment; 0 before.
 	Started atomic.Int64
+	// Busy is the integral over time of the requests in flight, in nanoseconds, once all have ended.
+	Busy atomic.Int64
 }
 
-func (l *Live) begin() {
+func (l *Live) begin(at results.Moment) {
+	l.Busy.Add(-int64(at))
 	n := l.InFlight.Add(1)
 	for {
 		m := l.MaxInFlight.Load()
@@ -142,7 +145,8 @@ func (l *Live) begin() {
 	}
 }
 
-func (l *Live) end(ok bool) {
+func (l *Live) end(at results.Moment, ok bool) {
+	l.Busy.Add(int64(at))
 	l.InFlight.Add(-1)
 	l.Done.Add(1)
 	if !ok {

@@ -95,7 +95,7 @@ func (e *engine) send(j job, due, released results.Moment) {
 	if rec.Model == "" {
 		rec.Model = e.Model
 	}
-	e.Live.begin()
+	e.Live.begin(e.Clock.Now())
 	switch {
 	case j.err != nil:
 		rec.Failure = &results.Failure{Class: results.FailRequest, Message: j.err.Error()}
@@ -106,7 +106,7 @@ func (e *engine) send(j job, due, released results.Moment) {
 		rec.Dispatched = e.Clock.Now()
 		rec.Reply = j.call.Send(e.ctx)
 	}
-	e.Live.end(rec.OK())
+	e.Live.end(e.Clock.Now(), rec.OK())
 	e.records.put(rec)
 }
 

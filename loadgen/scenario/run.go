@@ -21,6 +21,7 @@ import (
 	"servebench/internal/numpy"
 	"servebench/loadgen"
 	"servebench/loadgen/api"
+	"servebench/loadgen/audit"
 	"servebench/loadgen/server"
 	"servebench/loadgen/wire"
 	"servebench/profiles"
@@ -51,6 +52,10 @@ type Options struct {
 	Check func(Point) error
 	// Aligned, when set, hears what came of comparing the first prompt's length with the server's count of it.
 	Aligned func(server, client int, err error)
+	// NoCanary leaves out the stream of the client's own by which it measures its error.
+	NoCanary bool
+	// WarmConnections has connections opened before the load begins.
+	WarmConnections bool
 	// Watcher hears how the run goes; nil is nobody.
 	Watcher Watcher
 	// Leave ends waiting for the profiler's stop: the second Ctrl-C. The context given to Run is the first.
@@ -558,7 +563,7 @@ func (r *runner) connect(tok datasets.Tokenizer) error {
 	}
 	cfg := api.Config{
 		Kind: r.kind, Clock: r.clock.Clock, Headers: r.headers(), Insecure: r.Server.Insecure, KeepTexts: r.Report.Texts, Compat: r.compat(),
-		Timeout: time.Duration(r.Server.AnswerWithin), ConnectTimeout: time.Duration(r.Server.ConnectWithin),
+		Timeout: time.Duration(r.Server.AnswerWithin), ConnectTimeout: time.Duration(r.Server.ConnectWithin), Warm: r.warmConnections(),
 		Options: api.Options{
 			Model: r.servedModel, Logprobs: r.Body.Logprobs, IgnoreEOS: r.Body.IgnoreEOS, Exact: json.RawMessage(r.Body.Exact), NoStream: r.Body.NoStream,
 		},
@@ -794,14 +799,19 @@ func (r *runner) noteSession(kind string) {
 
 // load carries out the load itself.
 func (r *runner) load(ctx context.Context, plan loadgen.Plan, planned int) error {
-	if page, err := r.metricsPage(ctx); err == nil {
-		if err := results.WriteFile(filepath.Join(r.Dir, results.MetricsBefore), page); err != nil {
+	metricsBefore, err := r.metricsPage(ctx)
+	if err == nil {
+		if err := results.WriteFile(filepath.Join(r.Dir, results.MetricsBefore), metricsBefore); err != nil {
 			return err
 		}
 	}
 	if err := r.check(Loading); err != nil {
 		return err
 	}
+	if err := r.client.WarmUp(ctx); err != nil {
+		return err
+	}
+	singer, ledger := r.startCanary(), &audit.Ledger{}
 	span := time.Duration(0)
 	for _, s := range plan.Stages {
 		span += s.For
@@ -810,6 +820,7 @@ func (r *runner) load(ctx context.Context, plan loadgen.Plan, planned int) error
 	r.Watcher.Loading(plan.Live, planned, span)
 	began := r.clock.Now()
 	r.before = checkHealth(r.clock.Clock)
+	machine := checkMachine()
 	r.measured = true
 	r.update(func(m *results.Manifest) {
 		m.Began = began
@@ -824,11 +835,14 @@ func (r *runner) load(ctx context.Context, plan loadgen.Plan, planned int) error
 		}
 		start.add(&rec)
 		r.recorder.Add(&rec)
+		ledger.Add(&rec)
 		r.tally.add(&rec)
 		r.Watcher.Record(&rec)
 	}
 	ended := r.clock.Now()
 	client := checkHealth(r.clock.Clock).since(r.before)
+	checkMachine().since(machine, client)
+	r.noteCanary(singer, client)
 	if at := plan.Live.Started.Load(); at != 0 {
 		began = results.Moment(at)
 	}
@@ -836,6 +850,7 @@ func (r *runner) load(ctx context.Context, plan loadgen.Plan, planned int) error
 		m.Began, m.Ended, m.Client = began, ended, client
 		m.Clocks = append(m.Clocks, r.clockPair())
 		m.Stamps = r.client.Stamps()
+		m.Warnings = append(m.Warnings, r.client.Notes()...)
 	})
 	r.Watcher.Loaded()
 	r.noteStart(start)
@@ -845,10 +860,14 @@ func (r *runner) load(ctx context.Context, plan loadgen.Plan, planned int) error
 	// The server's own counts are of use after an interruption too.
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	if page, err := r.metricsPage(after); err == nil {
-		return results.WriteFile(filepath.Join(r.Dir, results.MetricsAfter), page)
+	metricsAfter, err := r.metricsPage(after)
+	duration, _ := ended.Sub(began)
+	checks := r.audit(ledger, time.Duration(plan.Live.Busy.Load()), duration, metricsBefore, metricsAfter)
+	r.update(func(m *results.Manifest) { m.Audit = checks })
+	if err != nil {
+		return nil
 	}
-	return nil
+	return results.WriteFile(filepath.Join(r.Dir, results.MetricsAfter), metricsAfter)
 }
 
 // metricsPage reads /metrics. vLLM's client asks twice, without headers.

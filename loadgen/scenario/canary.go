@@ -1,0 +1,50 @@
+package scenario
+
+import (
+	"servebench/loadgen/canary"
+	"servebench/results"
+)
+
+// startCanary sets a canary to sing beside the load; nil where there can be none, or none is wanted.
+func (r *runner) startCanary() *canary.Canary {
+	if r.NoCanary {
+		return nil
+	}
+	c, err := canary.Start(r.clock.Clock)
+	if err != nil {
+		r.note("the client's own error is not measured: %v", err)
+		return nil
+	}
+	return c
+}
+
+// noteCanary ends the canary and puts what it found, and what the connections went through, into the client's part of the manifest.
+func (r *runner) noteCanary(c *canary.Canary, client *results.Client) {
+	if n, ok := r.client.Retransmits(); ok {
+		client.Retransmits = &n
+	}
+	if c == nil {
+		return
+	}
+	client.Canary = c.Stop(r.client.Stamps() == "kernel")
+	if found := client.Canary; found != nil {
+		if found.TTFT != nil {
+			client.TTFTError = &found.TTFT.P99
+		}
+		if found.ITL != nil {
+			client.ITLError = &found.ITL.P99
+		}
+	}
+}
+
+// warmConnections is how many connections are opened before the load: as many as it can have in flight.
+func (r *runner) warmConnections() int {
+	const most = 1000 // of a load that sets no limit
+	switch {
+	case !r.WarmConnections:
+		return 0
+	case r.Load.Concurrency > 0:
+		return r.Load.Concurrency
+	}
+	return min(r.Load.Requests, most)
+}
