@@ -220,7 +220,7 @@ func TestPercentilesNeedValues(t *testing.T) {
 	if want := []string{"mean", "p50", "p90"}; !slices.Equal(have, want) {
 		t.Errorf("500 requests give %v, want %v", have, want)
 	}
-	if got, want := r.Comparisons[0].LeftOut[0], "ttft p99, p99.9: too few values; it takes 10000 on each side"; got != want {
+	if got, want := r.Comparisons[0].LeftOut[0], "ttft: too few values on a side: p99 takes 1000, p99.9 takes 10000"; got != want {
 		t.Errorf("left out %q, want %q", got, want)
 	}
 }

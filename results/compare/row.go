@@ -121,11 +121,10 @@ func (p *pair) rows(names []string) []*Row {
 			rows = append(rows, row)
 		}
 		var missing []string
-		need := 0
 		for _, at := range p.o.percentiles() {
 			if least, ok := p.enough(m, at); !ok {
 				if least > 0 {
-					missing, need = append(missing, percentileName(at)), max(need, least)
+					missing = append(missing, fmt.Sprintf("%s takes %d", percentileName(at), least))
 				}
 				continue
 			}
@@ -134,7 +133,7 @@ func (p *pair) rows(names []string) []*Row {
 			}
 		}
 		if len(missing) > 0 {
-			p.leftOut = append(p.leftOut, fmt.Sprintf("%s %s: too few values; it takes %d on each side", m.Name, strings.Join(missing, ", "), need))
+			p.leftOut = append(p.leftOut, fmt.Sprintf("%s: too few values on a side: %s", m.Name, strings.Join(missing, ", ")))
 		}
 	}
 	for i := range rates {
