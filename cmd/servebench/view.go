@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ import (
 	"servebench/loadgen/scenario"
 	"servebench/profiles/merge"
 	"servebench/results"
+	"servebench/results/compare"
 	"servebench/results/page"
 )
 
@@ -138,7 +140,8 @@ type brief struct {
 	line *page.Brief
 }
 
-// ServeHTTP answers: the list at /, a run at /run/NAME, its trace at /trace/NAME and the page that opens that at /open/NAME.
+// ServeHTTP answers: the list at /, a run at /run/NAME, its trace at /trace/NAME and the page that opens that at /open/NAME; runs held
+// against each other at /compare?run=NAME&run=NAME.
 func (v *viewer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// A name of somebody else's that leads to this machine must not read its runs.
 	if !ownHost(r.Host) {
@@ -173,10 +176,15 @@ func (v *viewer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case "trace":
 			err = v.trace(w, r, run)
 		}
+	case "compare":
+		err = v.compare(w, r)
 	default:
 		err = fs.ErrNotExist
 	}
+	var wrong badRequest
 	switch {
+	case errors.As(err, &wrong):
+		http.Error(w, err.Error(), http.StatusBadRequest)
 	case errors.Is(err, fs.ErrNotExist):
 		http.Error(w, "there is no such page", http.StatusNotFound)
 	case err != nil:
@@ -270,7 +278,7 @@ func (v *viewer) index(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		dir = v.dir
 	}
-	return html(w, func(w io.Writer) error { return page.WriteIndex(w, dir, lines, troubles, "") })
+	return html(w, func(w io.Writer) error { return page.WriteIndex(w, dir, lines, troubles, "/compare") })
 }
 
 // line is a run's line of the list. It is read again when the manifest has changed.
@@ -382,4 +390,49 @@ func (v *viewer) trace(w http.ResponseWriter, r *http.Request, run *results.Run)
 	w.Header().Set("Content-Type", "application/gzip")
 	http.ServeContent(w, r, merge.FileName, info.ModTime(), f)
 	return nil
+}
+
+// badRequest is a mistake of whoever asked.
+type badRequest string
+
+func (b badRequest) Error() string { return string(b) }
+
+// mostCompared bounds how many runs are held in memory at once.
+const mostCompared = 8
+
+// compare holds the runs that were ticked against the one of them that was made first.
+func (v *viewer) compare(w http.ResponseWriter, r *http.Request) error {
+	query := r.URL.Query()
+	names := slices.Compact(slices.Sorted(slices.Values(query["run"])))
+	if len(names) < 2 || len(names) > mostCompared {
+		return badRequest(fmt.Sprintf("tick two runs to compare, up to %d", mostCompared))
+	}
+	o := compare.Options{Force: query.Get("force") != ""}
+	var groups []*compare.Group
+	began := map[string]results.Moment{}
+	for _, name := range names {
+		run, err := v.open(name)
+		if err != nil {
+			return err
+		}
+		dir := run.Dir()
+		began[name] = run.Manifest().Created
+		run.Close()
+		runs, err := compare.Open(dir, o)
+		if err != nil {
+			return err
+		}
+		groups = append(groups, &compare.Group{Name: name, Runs: runs})
+	}
+	slices.SortStableFunc(groups, func(a, b *compare.Group) int { return cmp.Compare(began[a.Name], began[b.Name]) })
+	report, err := compare.Compare(groups, o)
+	var refused *compare.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		query.Set("force", "1")
+		return html(w, func(w io.Writer) error { return page.WriteRefusal(w, refused, "/compare?"+query.Encode(), "/") })
+	case err != nil:
+		return err
+	}
+	return html(w, func(w io.Writer) error { return page.WriteComparison(w, report, "/") })
 }

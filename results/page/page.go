@@ -51,8 +51,17 @@ func asset(name string) string {
 }
 
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
-	"ms": ms, "fixed": fixed, "count": count, "percent": percent, "interval": Interval.text,
+	"ms": ms, "fixed": fixed, "count": count, "percent": percent, "interval": Interval.text, "sides": sides, "dict": dict,
 }).ParseFS(assets, "assets/*.html"))
+
+// dict makes a map of keys and values, for templates that take more than one thing.
+func dict(pairs ...any) map[string]any {
+	m := map[string]any{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		m[pairs[i].(string)] = pairs[i+1]
+	}
+	return m
+}
 
 // A shell is what all pages are wrapped in.
 type shell struct {
@@ -116,7 +125,7 @@ func write(w io.Writer, run *results.Run, s *summary.Summary, o Options) error {
 	if err != nil {
 		return err
 	}
-	return templates.ExecuteTemplate(w, "run.html", shellOf(v.Title, v, asset("uPlot.min.js"), asset("page.js")))
+	return templates.ExecuteTemplate(w, "run.html", shellOf(v.Title, v, asset("uPlot.min.js"), asset("draw.js"), asset("page.js")))
 }
 
 // viewOf is everything that the run's page shows.

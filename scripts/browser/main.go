@@ -39,6 +39,7 @@ func main() {
 	base := flag.String("view", "", "`address` of servebench view, started with --perfetto at -perfetto")
 	runs := flag.String("runs", "", "names of runs to look at, separated by commas")
 	file := flag.String("file", "", "a report.html to open as a `file`")
+	pairs := flag.String("compare", "", "`A+B`, two runs to compare; more separated by commas")
 	perfetto := flag.String("perfetto", "", "listen at this `address` as the Perfetto UI")
 	find := flag.Bool("find", false, "only say whether there is a browser: the status is 1 without one")
 	flag.Parse()
@@ -52,7 +53,7 @@ func main() {
 	if *find {
 		return
 	}
-	if err := check(*program, *out, *base, *file, *perfetto, strings.Split(*runs, ",")); err != nil {
+	if err := check(*program, *out, *base, *file, *perfetto, split(*runs, ","), split(*pairs, ",")); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -131,7 +132,18 @@ type checker struct {
 	perfetto        *perfetto
 }
 
-func check(program, out, base, file, perfettoAddress string, runs []string) error {
+func split(text, by string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, by)
+}
+
+func check(program, out, base, file, perfettoAddress string, runs, compared []string) error {
+	var pairs [][]string
+	for _, text := range compared {
+		pairs = append(pairs, strings.Split(text, "+"))
+	}
 	b, err := startBrowser(program)
 	if err != nil {
 		return err
@@ -169,6 +181,9 @@ func check(program, out, base, file, perfettoAddress string, runs []string) erro
 		step("index", func(t *tab) error { return c.index(t, l) }, l)
 		for _, name := range runs {
 			step("run "+name, func(t *tab) error { return c.run(t, l, name) }, l)
+		}
+		for _, pair := range pairs {
+			step("comparison of "+strings.Join(pair, " and "), func(t *tab) error { return c.compared(t, l, pair) }, l)
 		}
 	}
 	if file != "" {
@@ -236,6 +251,35 @@ func (c *checker) run(t *tab, l look, name string) error {
 		return errors.Join(append(errs, c.touch(t, l, name))...)
 	}
 	return errors.Join(append(errs, c.zoom(t, l, name))...)
+}
+
+// compared ticks two runs in the list and compares them.
+func (c *checker) compared(t *tab, l look, pair []string) error {
+	if err := t.visit(c.base+"/", `document.querySelector("#runs tbody tr")`); err != nil {
+		return err
+	}
+	for _, name := range pair {
+		if err := t.click(`#runs input[value="`+name+`"]`, .5, .5, 1); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(t.click("form button", .5, .5, 1), t.wait(`/^\/compare/.test(location.pathname)`), t.wait(`document.readyState === "complete"`)); err != nil {
+		return err
+	}
+	name := "compare-" + strings.Join(pair, "-") + "-" + l.name
+	var refused bool
+	if err := t.eval(`Boolean(document.querySelector(".opener a.plain"))`, &refused); err != nil {
+		return err
+	}
+	if refused {
+		if err := errors.Join(c.picture(t, name+"-refused", ""), fits(t), t.click(".opener a.plain", .5, .5, 1)); err != nil {
+			return err
+		}
+	}
+	return errors.Join(
+		t.wait(`document.documentElement.dataset.ready`), t.wait(`document.querySelectorAll(".pairs canvas").length >= 4`),
+		fits(t), c.picture(t, name, ""),
+	)
 }
 
 // zoom uses everything that a mouse can.

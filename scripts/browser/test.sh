@@ -39,6 +39,7 @@ echo "making runs on the simulator"
 pids="$pids $!"
 "$bench" run scripts/browser/staged.yaml --url "$(address "$out/sim.log")" --trace-dir "$out/traces" --out "$out/runs/staged" >"$out/staged.log" 2>&1
 "$bench" run vllm-torch --sim --set load.requests=300 --set load.rate=40 --out "$out/runs/torch" >"$out/torch.log" 2>&1
+"$bench" run vllm-torch --sim --set load.requests=300 --set load.rate=40 --set seed=1 --out "$out/runs/torch2" >"$out/torch2.log" 2>&1
 "$bench" run gaudi-e2e-multi --sim --out "$out/runs/gaudi" >"$out/gaudi.log" 2>&1
 
 # The UI that the pages are told of is one of the test's own.
@@ -47,7 +48,7 @@ ui=127.0.0.1:$((20000 + $$ % 20000))
 pids="$pids $!"
 view=$(address "$out/view.log")
 
-set -- -out "$out/pictures" -view "$view" -runs staged,torch,gaudi -perfetto "$ui"
+set -- -out "$out/pictures" -view "$view" -runs staged,torch,gaudi -compare torch+torch2,staged+torch -perfetto "$ui"
 if [ -f "$out/runs/staged/report.html" ]; then
 	set -- "$@" -file "$out/runs/staged/report.html"
 fi
