@@ -40,6 +40,8 @@ var fieldRules = map[string]struct{ between, within Severity }{
 	"dataset":         {Refusal, Refusal},
 	"dataset_options": {Refusal, Refusal},
 	"body":            {Doubt, Refusal},
+	"load":            {Refusal, Refusal},
+	"stages":          {Refusal, Refusal},
 	"tokenizer":       {Doubt, Doubt},
 	"requests":        {Doubt, Doubt},
 	"rate":            {Refusal, Refusal},

@@ -331,6 +331,30 @@ func TestCachedPromptsAndLengths(t *testing.T) {
 	}
 }
 
+// What only the scenario tells: think times, arrivals, stages.
+func TestScenarios(t *testing.T) {
+	with := func(own uint64, scenario string) *Run {
+		return load{requests: 20, first: 50, gap: 10, own: own, change: func(m *results.Manifest) { m.Scenario = []byte(scenario) }}.run(t, "r", Options{})
+	}
+	a := with(1, `{"load":{"rate":"5","requests":20,"arrival":"poisson"},"dataset":{"name":"random","input_len":5}}`)
+	b := with(2, `{"load":{"rate":"6","requests":30,"arrival":"constant"},"dataset":{"input_len":5,"name":"random"},"stages":[{"rate":"1"},{"rate":"2","name":"two"}]}`)
+	if want := []string{"stage 1", "two"}; !slices.Equal(b.stages, want) {
+		t.Errorf("stages %v, want %v", b.stages, want)
+	}
+	found := findings(&Group{"A", []*Run{a}}, &Group{"B", []*Run{b}}, nil)
+	for _, want := range []Finding{
+		{Refusal, "load", `load differs between A and B: {"arrival":"poisson"}, {"arrival":"constant"}`},
+		{Refusal, "stages", `stages differs between A and B: none, [{"rate":"1"},{"name":"two","rate":"2"}]`},
+	} {
+		if !slices.Contains(found, want) {
+			t.Errorf("found %v, want %v", found, want)
+		}
+	}
+	if slices.ContainsFunc(found, func(f Finding) bool { return f.Field == "dataset_options" }) {
+		t.Errorf("the order of keys makes no difference, yet found %v", found)
+	}
+}
+
 // The profiler's settings name the folder of a run: they make no two servers differ.
 func TestServersWithoutTheirProfiler(t *testing.T) {
 	got := command([]string{"vllm", "serve", "m", "--profiler-config", `{"dir":"a"}`, "--profiler-config.dir=b", "--port", "1"})

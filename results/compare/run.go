@@ -333,22 +333,40 @@ func (r *Run) fields(m *results.Manifest) {
 	for _, pair := range s.Metadata {
 		add("metadata."+pair.Key, pair.Value)
 	}
-	var scenario struct {
-		Stages []struct {
-			Name string `json:"name"`
-		} `json:"stages"`
-		Dataset json.RawMessage `json:"dataset"`
-		Body    json.RawMessage `json:"body"`
-		Load    json.RawMessage `json:"load"`
+	r.scenario(m.Scenario, add)
+}
+
+// scenario are the circumstances that only the scenario tells.
+func (r *Run) scenario(raw json.RawMessage, add func(name, value string)) {
+	var s struct {
+		Stages  []map[string]any `json:"stages"`
+		Dataset map[string]any   `json:"dataset"`
+		Body    map[string]any   `json:"body"`
+		Load    map[string]any   `json:"load"`
 	}
-	if json.Unmarshal(m.Scenario, &scenario) != nil {
+	if len(raw) == 0 || json.Unmarshal(raw, &s) != nil {
 		return
 	}
-	add("dataset_options", compact(scenario.Dataset))
-	add("body", compact(scenario.Body))
-	for i, stage := range scenario.Stages {
-		r.stages = append(r.stages, cmp.Or(stage.Name, "stage "+strconv.Itoa(i+1)))
+	for _, key := range []string{"rate", "concurrency", "requests", "burstiness"} {
+		delete(s.Load, key) // they are fields of their own
 	}
+	add("load", compact(s.Load))
+	add("stages", compact(s.Stages))
+	add("dataset_options", compact(s.Dataset))
+	add("body", compact(s.Body))
+	for i, stage := range s.Stages {
+		name, _ := stage["name"].(string)
+		r.stages = append(r.stages, cmp.Or(name, "stage "+strconv.Itoa(i+1)))
+	}
+}
+
+// compact is JSON with its keys in order: what says the same is the same. Nothing is "none", to differ from something.
+func compact(v any) string {
+	b, err := json.Marshal(v)
+	if text := string(b); err == nil && text != "null" && text != "{}" && text != "[]" {
+		return text
+	}
+	return "none"
 }
 
 // command is a server's command line without its profiler's settings: they name the folder of the run.
@@ -372,11 +390,7 @@ func settings(raw json.RawMessage) string {
 	if json.Unmarshal(raw, &v) != nil {
 		return ""
 	}
-	b, err := json.Marshal(withoutProfiler(v))
-	if err != nil {
-		return ""
-	}
-	return string(b)
+	return compact(withoutProfiler(v))
 }
 
 func withoutProfiler(v any) any {
@@ -402,19 +416,6 @@ func concurrency(n int) string {
 		return "none"
 	}
 	return strconv.Itoa(n)
-}
-
-// compact is JSON with its keys in order; objects that say the same are the same.
-func compact(raw json.RawMessage) string {
-	var v any
-	if len(raw) == 0 || json.Unmarshal(raw, &v) != nil || v == nil {
-		return ""
-	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return ""
-	}
-	return string(b)
 }
 
 func hash(words ...string) uint64 {
