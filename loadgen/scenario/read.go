@@ -304,13 +304,21 @@ func setNode(root *yaml.Node, name, where string, node *yaml.Node) error {
 func (l *loader) decode(node *yaml.Node) (*Scenario, error) {
 	stripTags(node)
 	s := new(Scenario)
+	var found Problems
+	var unread []int // lines whose values are missing in s
 	if err := node.Load(s, yaml.WithKnownFields()); err != nil {
-		return nil, l.problems(err, -1)
+		var isMany bool
+		if found, isMany = l.problems(err, -1).(Problems); !isMany {
+			return nil, err
+		}
+		unread = errorLines(err)
 	}
 	s.origin = &origin{l, node}
-	var found Problems
 	for _, f := range s.Faults() {
-		found = append(found, l.place(node, f))
+		// A fault of something that could not be read whole would be a consequence, not a finding.
+		if p, at := l.place(node, f); !slices.ContainsFunc(unread, func(line int) bool { return spans(at, line) }) {
+			found = append(found, p)
+		}
 	}
 	if len(found) == 0 {
 		found = s.pointProblems()
@@ -321,8 +329,26 @@ func (l *loader) decode(node *yaml.Node) (*Scenario, error) {
 	return s, nil
 }
 
+// errorLines are the lines that the library complains of.
+func errorLines(err error) []int {
+	var many *yaml.LoadErrors
+	if !errors.As(err, &many) {
+		return nil
+	}
+	var lines []int
+	for _, e := range many.Errors {
+		lines = append(lines, e.Mark.Line)
+	}
+	return lines
+}
+
+// spans says whether a line belongs to a node.
+func spans(node *yaml.Node, line int) bool {
+	return node.Line == line || slices.ContainsFunc(node.Content, func(n *yaml.Node) bool { return spans(n, line) })
+}
+
 // place finds where the field of a fault is written: its own value, or the nearest thing around it.
-func (l *loader) place(node *yaml.Node, f Fault) Problem {
+func (l *loader) place(node *yaml.Node, f Fault) (Problem, *yaml.Node) {
 	p := Problem{Source: l.sources[0].name, Path: f.Path, Message: f.Message}
 	for _, key := range strings.Split(f.Path, ".") {
 		if node.Kind == yaml.MappingNode {
@@ -342,7 +368,7 @@ func (l *loader) place(node *yaml.Node, f Fault) Problem {
 		}
 		l.at(&p, node.Line, node.Column)
 	}
-	return p
+	return p, node
 }
 
 // at fills in source, line and excerpt from a line of the merged tree.
@@ -377,14 +403,23 @@ func (l *loader) problems(err error, own int) error {
 		}
 		p := Problem{Message: plain(e.Message)}
 		l.at(&p, line, e.Mark.Column)
+		if key, ok := unknownKey(e.Message); ok && p.Column == 0 { // the library tells the line only
+			p.Column = 1 + max(0, strings.Index(p.Excerpt, key))
+		}
 		found = append(found, p)
 	}
 	return found
 }
 
+// unknownKey is the key that a message of the library complains of.
+func unknownKey(message string) (string, bool) {
+	field, rest, ok := strings.Cut(strings.TrimPrefix(message, "field "), " not found in type")
+	return field, ok && rest != ""
+}
+
 // plain takes Go's type names out of the library's messages.
 func plain(message string) string {
-	if field, rest, ok := strings.Cut(strings.TrimPrefix(message, "field "), " not found in type"); ok && rest != "" {
+	if field, ok := unknownKey(message); ok {
 		return fmt.Sprintf("there is no key %q here: servebench schema lists all", field)
 	}
 	for _, prefix := range []string{"scenario.", "*scenario."} {
