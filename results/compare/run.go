@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"servebench/internal/python"
 	"servebench/results"
@@ -176,6 +177,7 @@ func OfRecords(name string, m *results.Manifest, records iter.Seq2[*results.Reco
 	for i := range unsorted {
 		unsorted[i] = &series{offsets: []int{0}}
 	}
+	var room []time.Duration
 	var cached, prompts float64
 	cachedKnown := false
 	began := m.Began
@@ -197,7 +199,8 @@ func OfRecords(name string, m *results.Manifest, records iter.Seq2[*results.Reco
 		for i, metric := range metrics {
 			s := unsorted[i]
 			if rec.OK() || metric.Failures {
-				for _, v := range metric.Append(nil, rec, basis) {
+				room = metric.Append(room[:0], rec, basis)
+				for _, v := range room {
 					s.values = append(s.values, float64(v)/1e6)
 				}
 			}
