@@ -90,7 +90,7 @@ func benchServe(cmd *cobra.Command, i *interrupts, args []string) error {
 func notYet(o *benchOptions) error {
 	var missing []string
 	for _, dest := range []string{
-		"dry_run", "multi_turn", "warm_connections",
+		"dry_run", "multi_turn",
 	} {
 		if o.Given(dest) {
 			missing = append(missing, "--"+strings.ReplaceAll(dest, "_", "-"))
@@ -297,7 +297,9 @@ func (o *benchOptions) run(cmd *cobra.Command, i *interrupts, s *scenario.Scenar
 // once is one run. part is its name among several, empty when it is the only one; it becomes part of the names of its files. The
 // result is nil when the scenario makes no sense.
 func (o *benchOptions) once(cmd *cobra.Command, i *interrupts, s *scenario.Scenario, part string) (*scenario.Result, error) {
-	options := scenario.Options{URL: o.RootURL, Traces: deref(o.TraceDir), Shard: o.Shard, Command: os.Args}
+	options := scenario.Options{
+		URL: o.RootURL, Traces: deref(o.TraceDir), Shard: o.Shard, Command: os.Args, NoCanary: o.NoCanary, WarmConnections: o.WarmConnections,
+	}
 	if !o.StartAt.IsZero() {
 		options.StartAt = results.Moment(o.StartAt.UnixNano())
 	}

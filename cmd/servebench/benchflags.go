@@ -158,6 +158,7 @@ type benchOptions struct {
 	MaxFailuresFlag    *string
 	TraceDir           *string
 	WarmConnections    bool
+	NoCanary           bool
 	ShardFlag          *string
 	StartAtFlag        *string
 	RequireValid       bool
@@ -574,6 +575,8 @@ func ownOptions(o *benchOptions) []*argparse.Option {
 			Help: "Where the server writes its trace files, as seen from here; they are collected into the run folder."},
 		{Flag: "--warm-connections", Section: secLoad, Action: on, Into: &o.WarmConnections,
 			Help: "Opens connections before the clock starts, so that no request pays for connecting."},
+		{Flag: "--no-canary", Section: secRun, Action: on, Into: &o.NoCanary,
+			Help: "Leaves out the canary: a stream of the client's own, 40 tokens a second, by which it measures how wrong it is."},
 		{Flag: "--distinct-warmups", Section: secLoad, Action: on, Into: &o.DistinctWarmups,
 			Help: "Warms up with prompts of their own instead of copies of the first, which then is in the server's prefix cache."},
 		{Flag: "--timed-trace-rebase", Section: "timed-trace dataset options", Action: on, Into: &o.RebaseTrace,

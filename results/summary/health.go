@@ -2,6 +2,7 @@ package summary
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"servebench/results"
@@ -18,17 +19,19 @@ const (
 	LatenessBound    = 10.0
 	// BurstBound bounds it where everything is due at once: as a share of the load's duration.
 	BurstBound = 0.1
-	// ReadLagDegraded and ReadLagBound bound the 99th percentile of the kernel-to-user lag, in milliseconds. The
-	// stamps do not suffer from it, but a client that reads late will write late.
-	ReadLagDegraded = 5.0
-	ReadLagBound    = 50.0
-	// SharedDegraded bounds the share of events that shared a read with the one before, so that their stamp is
-	// an upper bound and the gap before them reads zero.
+	// ReadLagBound bounds the 99th percentile of the kernel-to-user lag of a closed loop, in milliseconds: there a reply that is seen late
+	// delays the next request. The kernel's stamps do not suffer from it, so that no other lag counts.
+	ReadLagBound = 50.0
+	// ErrorDegraded and ErrorBound bound the 99th percentile of the client's own error, in milliseconds, as its canary found it.
+	ErrorDegraded = 1.0
+	ErrorBound    = 20.0
+	// SharedDegraded bounds the share of events that shared a read with another, so that the stamps of all but the read's last are
+	// upper bounds and the gaps between them read zero.
 	SharedDegraded = 0.1
 	// CPUDegraded and CPUBound bound the share of its processors that the client used.
 	CPUDegraded = 0.7
 	CPUBound    = 0.9
-	// GCPauseDegraded bounds one stop of the whole program, in milliseconds.
+	// GCPauseDegraded bounds one stop of the whole program, in milliseconds, where the client itself takes the stamps.
 	GCPauseDegraded = 5.0
 )
 
@@ -57,7 +60,7 @@ type Health struct {
 	Lateness, ReadLag *Dist
 	// Late counts requests that were released more than LateAfter behind schedule, of Dated that have both moments.
 	Late, Dated int
-	// Shared counts events that shared a read with the one before, of Events.
+	// Shared counts events that shared a read with another one, of Events.
 	Shared, Events int
 	// NoUsage counts successful requests without the server's token count; Estimated those of them counted by the
 	// client, Unknown those whose output tokens nobody knows.
@@ -179,17 +182,35 @@ func (h *Health) judge(s *Summary, atOnce bool) {
 	}
 	if d := h.ReadLag; d != nil {
 		if p99, ok := d.At(99); ok {
-			check(p99, ReadLagDegraded, ReadLagBound, func(limit float64) string {
-				return fmt.Sprintf("it read events up to %.2f ms after the kernel had them (p99; bound %.4g ms)", p99, limit)
+			limit := math.Inf(1)
+			if closedLoop(&s.Manifest.Settings) {
+				limit = ReadLagBound
+			}
+			check(p99, limit, limit, func(limit float64) string {
+				return fmt.Sprintf("it read events up to %.2f ms after the kernel had them, which delayed the requests that came after (p99; bound %.4g ms)", p99, limit)
+			})
+		}
+	}
+	if c := h.Client; c != nil {
+		for _, e := range []struct {
+			of  string
+			p99 *time.Duration
+		}{{"TTFT", c.TTFTError}, {"ITL", c.ITLError}} {
+			if e.p99 == nil {
+				continue
+			}
+			p99 := milliseconds(*e.p99)
+			check(p99, ErrorDegraded, ErrorBound, func(limit float64) string {
+				return fmt.Sprintf("its own error of %s was up to %.2f ms (p99 of its canary; bound %.4g ms)", e.of, p99, limit)
 			})
 		}
 	}
 	if share, ok := h.SharedShare(); ok {
 		check(share, SharedDegraded, 0, func(limit float64) string {
-			return fmt.Sprintf("%.1f %% of events shared a read with the one before, so gaps between them are not known (bound %.0f %%)", share*100, limit*100)
+			return fmt.Sprintf("%.1f %% of events shared a read with another, so gaps between them are not known (bound %.0f %%)", share*100, limit*100)
 		})
 	}
-	if c := h.Client; c != nil && c.GCPauseMax != nil {
+	if c := h.Client; c != nil && c.GCPauseMax != nil && s.Manifest.Stamps != "kernel" {
 		pause := milliseconds(*c.GCPauseMax)
 		check(pause, GCPauseDegraded, 0, func(limit float64) string {
 			return fmt.Sprintf("its collector stopped it for %.2f ms (bound %.4g ms)", pause, limit)
@@ -206,6 +227,11 @@ func (h *Health) judge(s *Summary, atOnce bool) {
 	default:
 		h.State = Unmeasured
 	}
+}
+
+// closedLoop says whether the end of a reply lets the next request go.
+func closedLoop(st *results.Settings) bool {
+	return st.MaxConcurrency > 0 && st.RampUp == nil && (st.RequestRate == 0 || st.RequestRate.Infinite())
 }
 
 func plural(n int, noun string) string {

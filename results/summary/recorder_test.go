@@ -355,11 +355,16 @@ func TestVerdict(t *testing.T) {
 	used := func(cpu, pause time.Duration) *results.Client {
 		return &results.Client{CPU: &cpu, Cores: 2, GCPauseMax: &pause}
 	}
+	wrong := func(ttft, itl time.Duration) *results.Client {
+		return &results.Client{TTFTError: &ttft, ITLError: &itl}
+	}
 	for _, tc := range []struct {
 		name   string
 		change func(*results.Record)
 		client *results.Client
 		gap    time.Duration
+		loop   int
+		stamps string
 		state  State
 		reason string
 	}{
@@ -368,16 +373,25 @@ func TestVerdict(t *testing.T) {
 		{name: "very late", change: late(20 * ms), gap: ms, state: ClientBound, reason: "up to 20.00 ms late (p99; bound 10 ms)"},
 		{name: "late in a burst", change: late(20 * ms), gap: 0, state: Healthy},
 		{name: "too late in a burst", change: late(time.Second), gap: 0, state: ClientBound, reason: "bound 400 ms"},
-		{name: "slow reader", change: lag(6 * ms), gap: ms, state: Degraded, reason: "6.00 ms after the kernel"},
-		{name: "very slow reader", change: lag(60 * ms), gap: ms, state: ClientBound, reason: "bound 50 ms"},
+		{name: "slow reader", change: lag(60 * ms), gap: ms, state: Healthy},
+		{name: "slow reader in a loop", change: lag(40 * ms), gap: ms, loop: 4, state: Healthy},
+		{name: "very slow reader in a loop", change: lag(60 * ms), gap: ms, loop: 4, state: ClientBound, reason: "ms after the kernel had them, which delayed the requests that came after (p99; bound 50 ms)"},
+		{name: "a little wrong", client: wrong(2*ms, ms/10), gap: ms, state: Degraded, reason: "its own error of TTFT was up to 2.00 ms (p99 of its canary; bound 1 ms)"},
+		{name: "very wrong", client: wrong(ms/10, 30*ms), gap: ms, state: ClientBound, reason: "its own error of ITL was up to 30.00 ms (p99 of its canary; bound 20 ms)"},
+		{name: "exact", client: wrong(ms/10, ms/10), gap: ms, state: Healthy},
+		{name: "shares the end's read", change: func(r *results.Record) { r.Chunks[2].Shared = true }, gap: ms, state: Healthy},
 		{name: "shared reads", change: shared, gap: ms, state: Degraded, reason: "33.3 % of events shared a read"},
 		{name: "busy", client: used(6*time.Second, ms), gap: ms, state: Degraded, reason: "75 % of its 2 processors (bound 70 %)"},
 		{name: "too busy", client: used(7500*ms, ms), gap: ms, state: ClientBound, reason: "94 % of its 2 processors (bound 90 %)"},
-		{name: "stopped", client: used(time.Second, 6*ms), gap: ms, state: Degraded, reason: "stopped it for 6.00 ms"},
+		{name: "stopped", client: used(time.Second, 6*ms), gap: ms, state: Healthy},
+		{name: "stopped between read and stamp", client: used(time.Second, 6*ms), gap: ms, stamps: "user", state: Degraded, reason: "stopped it for 6.00 ms"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			m := manifest()
-			m.Client = tc.client
+			m.Client, m.Settings.MaxConcurrency = tc.client, tc.loop
+			if tc.stamps != "" {
+				m.Stamps = tc.stamps
+			}
 			var recs []*results.Record
 			for i := range 120 {
 				rec := reply(i, time.Duration(i)*tc.gap, 100*ms, 10*ms, 3)
