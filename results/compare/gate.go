@@ -229,21 +229,26 @@ func settle(gates []Gate, list []GateResult, confidence float64) {
 			continue
 		}
 		r.P = new(adjusted[i])
-		change := fmt.Sprintf("%s%s worse", short(*r.Change), g.unit())
-		if *r.Change < 0 {
-			change = fmt.Sprintf("%s%s better", short(-*r.Change), g.unit())
-		}
+		change := g.worse(*r.Change)
 		switch {
 		case adjusted[i] < 1-confidence && *r.Change > g.Limit:
 			r.Outcome = Missed
 			r.Text = fmt.Sprintf("%s, more than %s%s, and not by chance (p %s)", change, short(g.Limit), g.unit(), probability(adjusted[i]))
 		case *r.Bound < g.Limit:
 			r.Outcome = Passed
-			r.Text = fmt.Sprintf("%s, at most %s%s", change, short(*r.Bound), g.unit())
+			r.Text = fmt.Sprintf("%s, at worst %s", change, g.worse(*r.Bound))
 		default:
-			r.Text = fmt.Sprintf("%s, but it could be %s%s", change, short(*r.Bound), g.unit())
+			r.Text = fmt.Sprintf("%s, but it could be %s", change, g.worse(*r.Bound))
 		}
 	}
+}
+
+// worse words a change.
+func (g *Gate) worse(change float64) string {
+	if change < 0 {
+		return short(-change) + g.unit() + " better"
+	}
+	return short(change) + g.unit() + " worse"
 }
 
 func (g *Gate) unit() string {

@@ -372,12 +372,12 @@ func verdicts(rows []*Row, o *Options) {
 	tested := 0
 	for i, row := range rows {
 		differ[i], alike[i] = math.NaN(), math.NaN()
+		row.Verdict = Inconclusive
 		if row.same() {
 			row.Verdict, row.P, row.known = Same, nil, true
 			continue
 		}
 		if !row.known {
-			row.Verdict = Inconclusive
 			continue
 		}
 		tested++
@@ -398,7 +398,6 @@ func verdicts(rows []*Row, o *Options) {
 		case alike[i] < alpha:
 			row.Verdict = Equivalent
 		case differ[i] >= alpha:
-			row.Verdict = Inconclusive
 			row.Needs = row.needs(o, tested)
 		case row.estimate.change > 0 == row.HigherIsBetter:
 			row.Verdict = Better
