@@ -304,10 +304,11 @@ func TestHFFiles(t *testing.T) {
 }
 
 func TestHFFromTheCache(t *testing.T) {
+	const commit = "aaaaaaaabbbbbbbbccccccccddddddddeeeeeeee"
 	cache := folder(t, map[string]string{
-		"hub/datasets--openai--gsm8k/refs/main":                     "abc",
-		"hub/datasets--openai--gsm8k/snapshots/abc/main/test.jsonl": `{"question": "cached"}`,
-		"hub/datasets--openai--gsm8k/snapshots/old/main/test.jsonl": `{"question": "old"}`,
+		"hub/datasets--openai--gsm8k/refs/main":                                commit,
+		"hub/datasets--openai--gsm8k/snapshots/" + commit + "/main/test.jsonl": `{"question": "cached"}`,
+		"hub/datasets--openai--gsm8k/snapshots/old/main/test.jsonl":            `{"question": "old"}`,
 	})
 	t.Setenv("HF_HUB_CACHE", "")
 	t.Setenv("HF_HOME", cache)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -277,6 +278,9 @@ func TestNoSecretsAreKept(t *testing.T) {
 	}
 }
 
+// exampleWord is a word of a shell's line, quotes respected.
+var exampleWord = regexp.MustCompile(`"[^"]*"|'[^']*'|\S+`)
+
 // TestEveryCommandHasAnExample keeps the help honest.
 func TestEveryCommandHasAnExample(t *testing.T) {
 	root := rootCommand(&interrupts{end: t.Context(), leave: t.Context()})
@@ -288,7 +292,13 @@ func TestEveryCommandHasAnExample(t *testing.T) {
 			t.Errorf("%s has no example", cmd.CommandPath())
 		}
 		for _, line := range strings.Split(cmd.Example, "\n") {
-			words := strings.Fields(strings.ReplaceAll(line, ">", " "))
+			var words []string
+			for _, word := range exampleWord.FindAllString(line, -1) {
+				if word == "|" || word == ">" || word == "&" {
+					break
+				}
+				words = append(words, strings.Trim(word, `"'`))
+			}
 			if len(words) == 0 {
 				continue
 			}
