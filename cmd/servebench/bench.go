@@ -318,6 +318,7 @@ func (o *benchOptions) once(cmd *cobra.Command, i *interrupts, s *scenario.Scena
 		options.Dir, keep = filepath.Join(dir, "run"), false
 	}
 	options.Check = func(p scenario.Point) error { return o.FaultAt(moments[p]) }
+	options.Page = keep
 	options.Settings = func(st *results.Settings) { st.Label = deref(o.Label) }
 	progress := newProgress(cmd.ErrOrStderr())
 	progress.quiet = o.DisableTqdm

@@ -129,7 +129,7 @@ func parseShard(text string) (loadgen.Shard, error) {
 // carryOut runs a scenario with progress on stderr and the report on stdout.
 func carryOut(cmd *cobra.Command, i *interrupts, s *scenario.Scenario, o scenario.Options) error {
 	progress := newProgress(cmd.ErrOrStderr())
-	o.Watcher, o.Leave = progress, i.leave
+	o.Watcher, o.Leave, o.Page = progress, i.leave, true
 	result, err := scenario.Run(cmd.Context(), s, o)
 	progress.close()
 	if result == nil {
@@ -165,7 +165,7 @@ func where(w io.Writer, r *scenario.Result) {
 		fmt.Fprintf(w, "trace:  %s (open it at https://ui.perfetto.dev)\n", relative(r.Merged))
 	}
 	if r.Summary != nil {
-		fmt.Fprintf(w, "report: servebench report %s\n", relative(r.Dir))
+		fmt.Fprintf(w, "report: servebench report %s, or its page: servebench view %s\n", relative(r.Dir), relative(r.Dir))
 	}
 }
 

@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"servebench/profiles/merge"
 	"servebench/results"
+	"servebench/results/page"
 	"servebench/results/report"
 )
 
@@ -22,11 +24,11 @@ const (
 // report sums up the closed run and writes its reports. Everything in them follows from the run folder.
 func (r *runner) report(result *Result) error {
 	m := r.out.Manifest()
-	before, err := r.page(results.MetricsBefore)
+	before, err := r.text(results.MetricsBefore)
 	if err != nil {
 		return err
 	}
-	after, err := r.page(results.MetricsAfter)
+	after, err := r.text(results.MetricsAfter)
 	if err != nil {
 		return err
 	}
@@ -50,8 +52,26 @@ func (r *runner) report(result *Result) error {
 	return errors.Join(problems...)
 }
 
-// page is a file of the run, empty when it is not there.
-func (r *runner) page(name string) (string, error) {
+// page writes the page that people look at.
+func (r *runner) page(result *Result) error {
+	run, err := results.Open(r.Dir)
+	if err != nil {
+		return err
+	}
+	defer run.Close()
+	trace, err := page.TraceOf(os.DirFS(r.Dir), merge.FileName)
+	if err != nil {
+		return err
+	}
+	var html bytes.Buffer
+	if err := page.Write(&html, run, page.Options{Server: result.Server, Trace: trace}); err != nil {
+		return fmt.Errorf("%s: %w", page.FileName, err)
+	}
+	return results.WriteFile(filepath.Join(r.Dir, page.FileName), html.Bytes())
+}
+
+// text is a file of the run, empty when it is not there.
+func (r *runner) text(name string) (string, error) {
 	b, err := os.ReadFile(filepath.Join(r.Dir, name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
