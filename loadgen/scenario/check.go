@@ -21,6 +21,7 @@ func (s *Scenario) Faults() []Fault {
 	if s.checkSeries(&f); s.Sweep != nil {
 		return f // each of its points is a scenario, and is checked as one
 	}
+	s = s.searched()
 	s.checkServer(&f)
 	if _, err := api.KindOf(s.backend()); err != nil {
 		f.add("backend", "%v", err)

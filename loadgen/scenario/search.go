@@ -144,6 +144,27 @@ func (s *Scenario) checkSearch(f *faults) {
 	}
 }
 
+// set puts a value in the place of the field that is searched along.
+func (q *Search) set(l *Load, value float64) {
+	if q.whole() {
+		l.Concurrency = int(value)
+		return
+	}
+	rate := Rate(value)
+	l.Rate = &rate
+}
+
+// searched is the scenario of a search's first run, as far as its load goes; any other scenario is itself.
+func (s *Scenario) searched() *Scenario {
+	if s.Search == nil {
+		return s
+	}
+	first := *s
+	q := s.Search.withDefaults()
+	q.set(&first.Load, q.From)
+	return &first
+}
+
 // A trial is one run of a search.
 type trial struct {
 	held bool

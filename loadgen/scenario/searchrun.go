@@ -49,12 +49,7 @@ func (v *series) try(ctx context.Context, s *Scenario, q *Search, value float64,
 	run := *s
 	run.Search = nil
 	number := strconv.FormatFloat(value, 'g', -1, 64)
-	if q.whole() {
-		run.Load.Concurrency = int(value)
-	} else {
-		rate := Rate(value)
-		run.Load.Rate = &rate
-	}
+	q.set(&run.Load, value)
 	settings := Assignments{{q.Field, &yaml.Node{Kind: yaml.ScalarNode, Value: number}}}
 	var point *PointLine
 	for _, p := range v.index.Points {
@@ -109,7 +104,7 @@ func (r *RunLine) judge(s *Scenario, tolerance float64) trial {
 	switch t := r.Trend; {
 	case t == nil:
 		return trial{held: true, doubtful: true, why: "all bounds are met; the run was too short to tell whether the server keeps up"}
-	case t.Saturated():
+	case t.Saturated(tolerance):
 		return trial{why: "the server fell behind: " + t.words()}
 	default:
 		return trial{held: true, doubtful: t.DeficitHigh > tolerance, why: "all bounds are met, and the server kept up: " + t.words()}
@@ -278,15 +273,18 @@ func (k *lookout) add(rec *results.Record) string {
 	return ""
 }
 
+// dust is what rounding leaves of a share of a whole number.
+const dust = 1e-6
+
 // broken says why a bound cannot be met any more; empty while it can.
 func (k *lookout) broken(b Bound, i int, rec *results.Record) string {
 	planned := float64(k.planned)
 	switch {
 	case b.Metric == "failures" && !b.Share && float64(k.failed) > b.Limit:
 		return fmt.Sprintf("%d requests failed", k.failed)
-	case b.Metric == "failures" && b.Share && planned > 0 && float64(k.failed) > b.Limit/100*planned:
+	case b.Metric == "failures" && b.Share && planned > 0 && float64(k.failed) > b.Limit/100*planned+dust:
 		return fmt.Sprintf("%d of at most %d requests failed", k.failed, k.planned)
-	case b.Metric == "goodput" && planned > 0 && float64(k.bad) > (1-b.Limit/100)*planned:
+	case b.Metric == "goodput" && planned > 0 && float64(k.bad) > (1-b.Limit/100)*planned+dust:
 		return fmt.Sprintf("%d of at most %d requests missed their objectives", k.bad, k.planned)
 	}
 	m, ok := results.MetricNamed(b.Metric)
@@ -306,7 +304,7 @@ func (k *lookout) broken(b Bound, i int, rec *results.Record) string {
 	}
 	p, err := strconv.ParseFloat(strings.TrimPrefix(b.Statistic, "p"), 64)
 	// A percentile lies between two neighbouring values: one value more than its share may be beyond the limit.
-	if err == nil && planned > 0 && float64(k.above[i]) > (1-p/100)*planned+1 {
+	if err == nil && planned > 0 && float64(k.above[i]) > (1-p/100)*planned+1+dust {
 		return fmt.Sprintf("%d of at most %d requests took longer", k.above[i], k.planned)
 	}
 	return ""

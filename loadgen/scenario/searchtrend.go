@@ -132,8 +132,9 @@ func line(values []float64, distance float64) (slope, deviation float64) {
 	return b / distance, math.Sqrt(max(0, variance)) / xx / distance
 }
 
-// Saturated says that the server fell behind: the trend is above zero beyond chance, and more than a hundredth of the load.
-func (t *Trend) Saturated() bool { return t.Low > 0 && t.Deficit > 0.01 }
+// Saturated says that the server fell behind: the trend is above zero beyond chance, and more than half the tolerance of the load was left
+// undone. Less than that a queue near its limit does now and then before it settles.
+func (t *Trend) Saturated(tolerance float64) bool { return t.Low > 0 && t.Deficit > tolerance/2 }
 
 // TrendOf is the trend of a run's load; false when there is too little to tell. The load ends with the last request that came due.
 func TrendOf(records iter.Seq2[*results.Record, error]) (*Trend, bool, error) {
