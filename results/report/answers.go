@@ -139,8 +139,13 @@ func (t *table) gapsInside(r *breakdown.Report, a breakdown.Answers) {
 		t.text("host blocked by the device:", millis(p.Blocked))
 		t.text("host preparing batches:", millis(p.Preparing))
 	}
-	if g := r.Gaps; g != nil && len(g.Top) > 0 {
-		t.text("most of host late in:", shortName(g.Top[0].Name))
+	if g := r.Gaps; g != nil {
+		for _, late := range g.Top {
+			if late.Name != "" && late.Class != "(none)" { // else no slice was open on the launching thread
+				t.text("most of host late in:", shortName(late.Name))
+				break
+			}
+		}
 	}
 }
 
