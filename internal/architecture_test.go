@@ -35,6 +35,7 @@ var floors = map[string]int{
 	"results/report":           2,
 	"results/compare":          2,
 	"results/page":             3,
+	"results/plot":             3,
 	"results/compare/simulate": 3,
 	"loadgen/api":              3,
 	"loadgen/audit":            3,

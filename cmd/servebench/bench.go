@@ -41,7 +41,7 @@ func benchCommand(i *interrupts) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return benchServe(cmd, i, args) },
 	}
-	bench.AddCommand(serve)
+	bench.AddCommand(serve, sweepCommand())
 	return bench
 }
 

@@ -60,3 +60,6 @@ func split(line string) (Words, error) {
 	}
 	return words, nil
 }
+
+// SplitWords splits a command line as a shell would, quotes respected.
+func SplitWords(line string) (Words, error) { return split(line) }
