@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -354,6 +355,29 @@ func pageOptions(run *results.Run) (o page.Options, err error) {
 	}
 	o.Trace, err = traceOf(run)
 	return o, err
+}
+
+// writePage writes the page of a run as a file of its own: nobody serves it, so its trace is one to be saved.
+func writePage(w io.Writer, run *results.Run) error {
+	o, err := pageOptions(run)
+	if err != nil {
+		return err
+	}
+	return page.Write(w, run, o)
+}
+
+// savePage puts the page of a run into its folder.
+func savePage(dir string) error {
+	run, err := results.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer run.Close()
+	var b bytes.Buffer
+	if err := writePage(&b, run); err != nil {
+		return err
+	}
+	return results.WriteFile(filepath.Join(dir, page.FileName), b.Bytes())
 }
 
 func (v *viewer) opener(w http.ResponseWriter, run *results.Run, name string) error {
