@@ -40,6 +40,7 @@ type document struct {
 	Latency  []distribution     `json:"latency"`
 	VLLM     json.RawMessage    `json:"vllm"`
 	Client   client             `json:"client"`
+	Audit    []results.Check    `json:"audit,omitempty"`
 	Profile  *results.Profile   `json:"profile,omitempty"`
 	Metrics  []metricDefinition `json:"metrics"`
 	Warnings []string           `json:"warnings"`
@@ -146,10 +147,36 @@ type client struct {
 	GCMax       *float64      `json:"gc_pause_max_ms,omitempty"`
 	GCTotal     *float64      `json:"gc_pause_total_ms,omitempty"`
 	Scheduler   *float64      `json:"scheduler_p99_ms,omitempty"`
-	Retransmits *int64        `json:"tcp_retransmits,omitempty"`
-	ClockStep   *float64      `json:"clock_step_ms,omitempty"`
-	TTFTError   *float64      `json:"ttft_error_p99_ms,omitempty"`
-	ITLError    *float64      `json:"itl_error_p99_ms,omitempty"`
+	CPUWait     *float64      `json:"cpu_wait_s,omitempty"`
+	Steal       *float64      `json:"steal_s,omitempty"`
+	// Pressure is in shares of the time, as the kernel's pressure files are.
+	Pressure    map[string]float64 `json:"pressure,omitempty"`
+	PacketDrops *int64             `json:"packet_drops,omitempty"`
+	Retransmits *int64             `json:"tcp_retransmits,omitempty"`
+	ClockStep   *float64           `json:"clock_step_ms,omitempty"`
+	TTFTError   *float64           `json:"ttft_error_p99_ms,omitempty"`
+	ITLError    *float64           `json:"itl_error_p99_ms,omitempty"`
+	Canary      *canary            `json:"canary,omitempty"`
+}
+
+type canary struct {
+	Requests int       `json:"requests"`
+	Events   int       `json:"events"`
+	TTFT     *ownError `json:"ttft_error_ms,omitempty"`
+	ITL      *ownError `json:"itl_error_ms,omitempty"`
+}
+
+type ownError struct {
+	P50 float64 `json:"50"`
+	P99 float64 `json:"99"`
+	Max float64 `json:"max"`
+}
+
+func ownErrorOf(e *results.Error) *ownError {
+	if e == nil {
+		return nil
+	}
+	return &ownError{float64(e.P50) / 1e6, float64(e.P99) / 1e6, float64(e.Max) / 1e6}
 }
 
 type metricDefinition struct {
@@ -172,7 +199,7 @@ func JSON(w io.Writer, s *summary.Summary) error {
 		Tokens:   tokenCounts{s.InputTokens, s.OutputTokens, s.CachedTokens, s.InputUnknown, s.OutputUnknown, s.Health.Estimated},
 		Rates:    rates{s.RequestRate, s.InputRate, s.OutputRate, s.TotalTokenRate},
 		InFlight: inFlight{s.InFlightPeak, s.InFlightMean},
-		Latency:  []distribution{}, VLLM: vllmFigures(s), Client: clientOf(s), Profile: m.Profile,
+		Latency:  []distribution{}, VLLM: vllmFigures(s), Client: clientOf(s), Audit: m.Audit, Profile: m.Profile,
 		Warnings: append([]string{}, s.Warnings...),
 	}
 	if s.Duration > 0 {
@@ -221,6 +248,16 @@ func clientOf(s *summary.Summary) client {
 	}
 	if cl := h.Client; cl != nil {
 		c.Cores, c.GCPauses, c.Retransmits = cl.Cores, cl.GCPauses, cl.Retransmits
+		c.Pressure, c.PacketDrops = cl.Pressure, cl.PacketDrops
+		if cl.CPUWait != nil {
+			c.CPUWait = new(cl.CPUWait.Seconds())
+		}
+		if cl.Steal != nil {
+			c.Steal = new(cl.Steal.Seconds())
+		}
+		if k := cl.Canary; k != nil {
+			c.Canary = &canary{k.Requests, k.Events, ownErrorOf(k.TTFT), ownErrorOf(k.ITL)}
+		}
 		if cl.CPU != nil {
 			c.CPUSeconds = new(cl.CPU.Seconds())
 		}

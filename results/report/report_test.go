@@ -25,13 +25,22 @@ const ms = time.Millisecond
 func sample(change func(*results.Manifest, int, *results.Record)) (*results.Manifest, []*results.Record) {
 	const zero = results.Moment(1_700_000_000_000_000_000)
 	cpu, pause, scheduler, step := 300*ms, 150*time.Microsecond, 40*time.Microsecond, -2*time.Microsecond
-	pauses, retransmits := int64(3), int64(0)
+	pauses, retransmits, drops := int64(3), int64(0), int64(2)
+	wait, steal, own := 12*ms, 30*ms, &results.Error{P50: 4 * time.Microsecond, P99: 38 * time.Microsecond, Max: 90 * time.Microsecond}
 	m := &results.Manifest{
 		Version: 1, Tool: "servebench 1.2.3", Seed: 7, Stamps: "kernel", Basis: results.Service,
 		Created: zero, Began: zero, Ended: zero.Add(2 * time.Second), Outcome: results.OK,
 		Machine: results.Machine{CPU: "Test CPU", Cores: 2, OS: "linux", Arch: "amd64", Go: "go1"},
 		Server:  results.Server{Version: "0.33.0"}, Prompts: results.Prompts{Method: "tokenizer", Detail: "llama3"},
-		Client: &results.Client{CPU: &cpu, Cores: 2, GCPauses: &pauses, GCPauseMax: &pause, GCPauseTotal: &pause, SchedulerP99: &scheduler, Retransmits: &retransmits, ClockStep: &step},
+		Client: &results.Client{
+			CPU: &cpu, Cores: 2, GCPauses: &pauses, GCPauseMax: &pause, GCPauseTotal: &pause, SchedulerP99: &scheduler, Retransmits: &retransmits, ClockStep: &step,
+			CPUWait: &wait, Steal: &steal, PacketDrops: &drops, Pressure: map[string]float64{"cpu": 0.125, "io": 0},
+			TTFTError: &own.P99, ITLError: &own.P50, Canary: &results.Canary{Requests: 16, Events: 80, TTFT: own, ITL: own},
+		},
+		Audit: []results.Check{
+			{Name: "output tokens: replies and server", State: results.Passed, Detail: "in replies 472, at the server 472 (+0, tolerance 0.5 %)"},
+			{Name: "TTFT: client and server", State: results.NotCheckable, Detail: "the server has no such counter"},
+		},
 		Settings: results.Settings{
 			Backend: "openai", Endpoint: "/v1/completions", ModelID: "org/m-7b", Tokenizer: "llama3", NumPrompts: 120, Date: "20260102-030405",
 			RequestRate: 100, Burstiness: 1, MaxConcurrency: 64, Metrics: []string{"ttft", "tpot", "itl"}, Percentiles: []float64{99},

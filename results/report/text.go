@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"servebench/results"
 	"servebench/results/summary"
@@ -40,6 +41,7 @@ func Text(w io.Writer, s *summary.Summary, opts Options) error {
 	t.responses(s)
 	t.failureClasses(s)
 	t.health(s)
+	t.audit(s)
 	t.title("", "=")
 	for _, warning := range s.Warnings {
 		if !opened[warning] {
@@ -175,7 +177,11 @@ func oneLine(text string) string {
 func (t *table) health(s *summary.Summary) {
 	h := &s.Health
 	t.title("Health of the Client", "-")
-	t.text("Verdict:", string(h.State))
+	t.text("Verdict:", strings.ToUpper(string(h.State)))
+	for _, reason := range h.Reasons {
+		t.line("  %s", reason)
+	}
+	t.ownError(h.Client)
 	t.dist("Lateness p50 / p99 / max (ms):", h.Lateness, true)
 	if h.Dated > 0 {
 		t.text("Late by more than 1 ms:", fmt.Sprintf("%d of %d", h.Late, h.Dated))
@@ -203,11 +209,12 @@ func (t *table) health(s *summary.Summary) {
 	if c.SchedulerP99 != nil {
 		t.text("Scheduler latency p99 (ms):", fmt.Sprintf("%.3f", float64(*c.SchedulerP99)/1e6))
 	}
+	if c.CPUWait != nil {
+		t.text("Waited for a processor (s):", fmt.Sprintf("%.3f", c.CPUWait.Seconds()))
+	}
+	t.machine(c)
 	if c.Retransmits != nil {
 		t.int("TCP segments sent again:", int(*c.Retransmits))
-	}
-	if c.TTFTError != nil && c.ITLError != nil {
-		t.text("Own error, p99 (ms):", fmt.Sprintf("TTFT %.3f, ITL %.3f", float64(*c.TTFTError)/1e6, float64(*c.ITLError)/1e6))
 	}
 	if c.ClockStep != nil {
 		t.text("Wall clock moved by (ms):", fmt.Sprintf("%.3f", float64(*c.ClockStep)/1e6))
