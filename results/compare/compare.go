@@ -356,6 +356,10 @@ func (c *Comparison) compute(a, b *Group, o *Options) {
 			c.Paired = c.Paired || c.Sample == "requests" && x.load != 0 && x.load == y.load
 		}
 	}
+	if c.Sample == "requests" {
+		c.Findings = append(c.Findings, Finding{Doubt, "repeats", fmt.Sprintf(
+			"fewer than %d runs on a side: intervals know what varies inside a run, not from run to run; a server that varies by itself looks changed", MinRuns)})
+	}
 	p := newPair(a.Runs, b.Runs, o)
 	p.runs = c.Sample == "runs"
 	c.Rows = p.rows(o.metrics())
@@ -432,7 +436,7 @@ func (r *Report) decide(o *Options) {
 		r.note("runs are the sample: intervals by Welch's t on logarithms, values are geometric means of the runs")
 	}
 	if sampled["requests"] {
-		r.note("requests are the sample, drawn again in blocks: the intervals know what varies inside a run, not from run to run; %d runs a side know both", MinRuns)
+		r.note("requests are the sample, drawn again in blocks of neighbours")
 	}
 	r.note("intervals are %s %% each; verdicts hold together at that level, by Holm's correction for %d figures", percent, tested)
 	if len(stages) > 0 {
