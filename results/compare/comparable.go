@@ -95,9 +95,13 @@ func findings(a, b *Group, vary []string) []Finding {
 		}
 	}
 	differences(a.Runs[0], b.Runs[0], fmt.Sprintf("between %s and %s", a.Name, b.Name), func(field string) Severity { return fieldRules[field].between }, add)
-	rank := map[Severity]int{Refusal: 0, Doubt: 1, Remark: 2}
-	slices.SortStableFunc(out, func(x, y Finding) int { return rank[x.Severity] - rank[y.Severity] })
+	gravestFirst(out)
 	return out
+}
+
+func gravestFirst(list []Finding) {
+	rank := map[Severity]int{Refusal: 0, Doubt: 1, Remark: 2}
+	slices.SortStableFunc(list, func(x, y Finding) int { return rank[x.Severity] - rank[y.Severity] })
 }
 
 // doubts are those about one run.

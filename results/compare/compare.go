@@ -359,6 +359,7 @@ func (c *Comparison) compute(a, b *Group, o *Options) {
 	if c.Sample == "requests" {
 		c.Findings = append(c.Findings, Finding{Doubt, "repeats", fmt.Sprintf(
 			"fewer than %d runs on a side: intervals know what varies inside a run, not from run to run; a server that varies by itself looks changed", MinRuns)})
+		gravestFirst(c.Findings)
 	}
 	p := newPair(a.Runs, b.Runs, o)
 	p.runs = c.Sample == "runs"
