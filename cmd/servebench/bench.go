@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,6 +68,9 @@ func benchServe(cmd *cobra.Command, i *interrupts, args []string) error {
 		fmt.Fprintln(cmd.ErrOrStderr(), "servebench bench serve: error: the original cannot use --config here: leave out --compat vllm, or the file")
 		return exitCode{code: exitUsage}
 	}
+	if o.templateByServer() {
+		o.Warnings = append(o.Warnings, "the server puts chat messages into the model's template, so it is not put around prompts here; the original does both")
+	}
 	for _, w := range o.Warnings {
 		fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+w)
 	}
@@ -76,6 +80,8 @@ func benchServe(cmd *cobra.Command, i *interrupts, args []string) error {
 	switch {
 	case o.Compare != nil:
 		return failed(compareSaved(cmd.OutOrStdout(), o.Compare[0], o.Compare[1]))
+	case o.DryRun:
+		return o.dry(cmd)
 	case o.repeats():
 		return o.repeat(cmd, i)
 	}
@@ -90,7 +96,7 @@ func benchServe(cmd *cobra.Command, i *interrupts, args []string) error {
 func notYet(o *benchOptions) error {
 	var missing []string
 	for _, dest := range []string{
-		"dry_run", "multi_turn",
+		"multi_turn",
 	} {
 		if o.Given(dest) {
 			missing = append(missing, "--"+strings.ReplaceAll(dest, "_", "-"))
@@ -100,6 +106,13 @@ func notYet(o *benchOptions) error {
 		return nil
 	}
 	return fmt.Errorf("not yet: %s", list(missing))
+}
+
+// templateByServer says that the template is left to the server, which applies it to chat messages. The original's client
+// applies it too.
+func (o *benchOptions) templateByServer() bool {
+	templated := slices.Contains([]string{"custom", "spec_bench", "speed_bench", "hf"}, o.DatasetName)
+	return templated && o.Backend == "openai-chat" && !o.SkipChatTemplate && !o.Strict
 }
 
 // scenario turns the flags into one.
@@ -193,7 +206,7 @@ func object(list []datasets.Member) scenario.JSON {
 // dataset is the dataset's part of the flags, with only the settings that its kind has.
 func (o *benchOptions) dataset() scenario.Dataset {
 	d := scenario.Dataset{
-		Name: o.DatasetName, Path: deref(o.DatasetPath), NoOversample: o.NoOversample, KeepOrder: o.DisableShuffle, SkipTemplate: o.SkipChatTemplate,
+		Name: o.DatasetName, Path: deref(o.DatasetPath), NoOversample: o.NoOversample, KeepOrder: o.DisableShuffle, SkipTemplate: o.SkipChatTemplate || o.templateByServer(),
 		Chat: o.MultimodalChat,
 	}
 	if o.MaxModelLen != nil {

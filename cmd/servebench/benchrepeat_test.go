@@ -92,3 +92,36 @@ func TestCompareSaved(t *testing.T) {
 		t.Errorf("two results in a file: %v", err)
 	}
 }
+
+func TestDryRunSendsNothing(t *testing.T) {
+	out, status := benchOn(t, "--num-prompts", "5", "--dry-run", "--random-input-len", "10", "--random-output-len", "6")
+	if status != 0 {
+		t.Fatal(status)
+	}
+	for _, want := range []string{"Requests:                      5\n", "Different prompts:             5\n",
+		"prompt                       10     10.0     10.0     10.0       10       50\n", "output asked for              6      6.0      6.0      6.0        6       30\n"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+}
+
+func TestTemplateIsAppliedOnce(t *testing.T) {
+	for _, tc := range []struct {
+		flags string
+		want  bool
+	}{
+		{"--backend openai-chat --dataset-name custom --dataset-path x.jsonl", true},
+		{"--backend openai-chat --dataset-name custom --dataset-path x.jsonl --compat vllm", false},
+		{"--dataset-name custom --dataset-path x.jsonl", false},
+		{"--backend openai-chat --dataset-name sharegpt --dataset-path x.json", false},
+	} {
+		o, err := parseBench(strings.Fields(tc.flags), benchEnv{Getenv: func(string) string { return "" }})
+		if err != nil {
+			t.Fatal(tc.flags, err)
+		}
+		if got := o.dataset().SkipTemplate; got != tc.want {
+			t.Errorf("%s: template left to the server: %t; want %t", tc.flags, got, tc.want)
+		}
+	}
+}
