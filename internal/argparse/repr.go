@@ -2,11 +2,12 @@ package argparse
 
 import (
 	"fmt"
-	"math"
 	"math/big"
 	"strconv"
 	"strings"
 	"unicode"
+
+	"servebench/internal/python"
 )
 
 // Repr is Python's repr of a value.
@@ -68,26 +69,7 @@ func Str(value any) string {
 
 // FloatRepr is Python's repr of a float: the shortest text that reads back the same, with an
 // exponent from 1e16 up and below 1e-4, and always recognisable as a float.
-func FloatRepr(f float64) string {
-	switch {
-	case math.IsNaN(f):
-		return "nan"
-	case math.IsInf(f, 1):
-		return "inf"
-	case math.IsInf(f, -1):
-		return "-inf"
-	}
-	text := strconv.FormatFloat(f, 'e', -1, 64)
-	_, power, _ := strings.Cut(text, "e")
-	if exponent, _ := strconv.Atoi(power); exponent < -4 || exponent >= 16 {
-		return text
-	}
-	text = strconv.FormatFloat(f, 'f', -1, 64)
-	if !strings.Contains(text, ".") {
-		text += ".0"
-	}
-	return text
-}
+func FloatRepr(f float64) string { return python.Float(f) }
 
 func stringRepr(s string) string {
 	quote := byte('\'')
