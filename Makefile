@@ -8,7 +8,7 @@ VLLM := $(CURDIR)/.cache/vllm
 PKGS := ./...
 FUZZTIME ?= 10s
 
-.PHONY: all build demo test lint fuzz bench cover clean help test-vllm install
+.PHONY: all build demo test lint fuzz bench clean help install test-browser test-k8s test-slurm test-vllm bench-peers
 
 all: build
 
@@ -33,13 +33,27 @@ lint: ## gofmt, go vet, staticcheck
 	$(GO) tool -modfile=tools/go.mod staticcheck $(PKGS)
 
 fuzz: ## fuzz every parser of strangers' bytes for $(FUZZTIME) each
-	@$(GO) list -f '{{range .TestGoFiles}}{{$$.ImportPath}} {{$$.Dir}}/{{.}}{{"\n"}}{{end}}' ./... | while read -r pkg file; do \
-		for target in $$(grep -ohE '^func Fuzz[A-Za-z0-9_]+' "$$file" 2>/dev/null | cut -c6-); do \
-			echo "fuzz $$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	@grep -rlE '^func Fuzz' --include='*_test.go' cmd datasets internal loadgen profiles results | sort | while read -r file; do \
+		for target in $$(grep -ohE '^func Fuzz[A-Za-z0-9_]+' "$$file" | cut -c6-); do \
+			echo "fuzz $$(dirname "$$file") $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")" || exit 1; \
 		done; done
 
 bench: ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem $(PKGS)
+
+test-browser: build ## the pages and the traces in headless Chromium
+	scripts/browser/test.sh
+	scripts/trace/browser.sh
+
+test-slurm: build ## shards on a real two-node Slurm cluster on this machine
+	scripts/slurm/test.sh
+
+test-k8s: build ## the printed Kubernetes files against the API's own types
+	scripts/k8s/test.sh
+
+bench-peers: build ## other load generators and ours on one paced server
+	scripts/peers/run.sh "$(CURDIR)/.cache/peers"
 
 test-vllm: build ## the three end-to-end procedures on a real vLLM on this machine's CPU
 	scripts/vllm-cpu/test.sh "$(VLLM)"
