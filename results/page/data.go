@@ -146,6 +146,9 @@ type jump struct {
 	Row   int    `json:"row"`
 }
 
+// leastWindowed is how many requests it takes for percentiles over time to be more than lone points.
+const leastWindowed = 30
+
 // chartsOf puts what was gathered into the form that the script draws. load is a further look at the records, for the tokens of
 // the requests that are followed.
 func chartsOf(s *summary.Summary, g *gathering, load iter.Seq2[*results.Record, error], stages []string) (*charts, error) {
@@ -155,6 +158,9 @@ func chartsOf(s *summary.Summary, g *gathering, load iter.Seq2[*results.Record, 
 			continue
 		}
 		c.CDFs = append(c.CDFs, cdfOf(curve))
+		if s.Completed < leastWindowed {
+			continue
+		}
 		c.Windows.Metrics = append(c.Windows.Metrics, windowsOf(curve))
 	}
 	c.Windows.Edges = edges(g.byTime)

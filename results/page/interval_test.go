@@ -45,6 +45,7 @@ func TestIntervalsCover(t *testing.T) {
 			// Values are exp(x) of a standard normal x.
 			truths := []float64{math.Exp(0.5), 1, math.Exp(1.2815515655)}
 			covered := make([]int, 3)
+			naive := 0 // intervals of the mean that take values for independent
 			for range runs {
 				values := make([]float64, n)
 				x := rng.NormFloat64()
@@ -75,6 +76,9 @@ func TestIntervalsCover(t *testing.T) {
 					if p < 0 {
 						i, _ := s.mean(mean)
 						low, high = i.Low, i.High
+						if half := normal95 * math.Sqrt(s.squares) / n; math.Abs(mean-truths[0]) <= half {
+							naive++
+						}
 					} else {
 						l, h, ok := s.percentile(p)
 						if !ok {
@@ -92,6 +96,10 @@ func TestIntervalsCover(t *testing.T) {
 						covered[k]++
 					}
 				}
+			}
+			t.Logf("%.3f of intervals that take values for independent hold the mean", float64(naive)/runs)
+			if tc.keep > 0 && float64(naive)/runs > 0.7 {
+				t.Errorf("these values are too much alone to show anything: %d of %d", naive, runs)
 			}
 			for k, name := range []string{"mean", "p50", "p90"} {
 				share := float64(covered[k]) / runs

@@ -109,11 +109,6 @@ func Write(w io.Writer, run *results.Run, o Options) error {
 	if err != nil {
 		return err
 	}
-	return write(w, run, s, o)
-}
-
-func write(w io.Writer, run *results.Run, s *summary.Summary, o Options) error {
-	m := run.Manifest()
 	load := func(yield func(*results.Record, error) bool) {
 		for rec, err := range run.Records() {
 			if (err != nil || rec.Kind == results.Load) && !yield(rec, err) {
@@ -121,7 +116,12 @@ func write(w io.Writer, run *results.Run, s *summary.Summary, o Options) error {
 			}
 		}
 	}
-	v, err := viewOf(m, s, iter.Seq2[*results.Record, error](load), o)
+	return write(w, run.Manifest(), s, load, o)
+}
+
+// write writes the page from looks at the requests of the load.
+func write(w io.Writer, m *results.Manifest, s *summary.Summary, load iter.Seq2[*results.Record, error], o Options) error {
+	v, err := viewOf(m, s, load, o)
 	if err != nil {
 		return err
 	}
@@ -146,6 +146,7 @@ func viewOf(m *results.Manifest, s *summary.Summary, load iter.Seq2[*results.Rec
 	}
 	v := &view{Options: o, Columns: columns}
 	v.fill(m, s, g)
+	v.Windowed = len(c.Windows.Metrics) > 0
 	for _, m := range c.Marks {
 		if m.Kind == "profile" {
 			v.Profiled = "The shaded stretch was profiled."

@@ -36,6 +36,7 @@ type view struct {
 	Still          string // how long all streams stood still
 	HasGaps        bool
 	Profiled       string
+	Windowed       bool // there are percentiles over time
 	Command        string
 	Launch         string
 	Scenario       string

@@ -28,7 +28,6 @@ type row struct {
 	failed               bool
 	class                string
 	input, output, chunk int
-	tokens               []float64 // ms between tokens; only of requests that are followed
 }
 
 // A waterfall keeps the requests that the page draws one by one.
