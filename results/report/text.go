@@ -21,6 +21,10 @@ type Options struct {
 func Text(w io.Writer, s *summary.Summary, opts Options) error {
 	t := &table{w: w}
 	opened := map[string]bool{}
+	if m := s.Manifest; !opts.Bare && m != nil && (m.Outcome == results.Interrupted || m.Outcome == results.Failed) {
+		t.line("WARNING: this run did not go to its end: %s", oneLine(m.Reason))
+		t.line("")
+	}
 	if !opts.Bare && grave(s) {
 		for _, warning := range s.Warnings {
 			t.line("WARNING: %s", warning)
