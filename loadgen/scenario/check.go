@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"servebench/datasets"
 	"servebench/loadgen/api"
 	"servebench/results"
 )
@@ -72,6 +73,14 @@ func (s *Scenario) Faults() []Fault {
 	}
 	if c := s.Report.Compat; c != "" && c != "vllm" {
 		f.add("report.compat", "no tool %q to count as: have vllm", c)
+	}
+	if s.Lora != nil && !slices.Contains([]string{"", "random", "round-robin"}, s.Lora.Assignment) {
+		f.add("lora.assignment", "no assignment %q: have random, round-robin", s.Lora.Assignment)
+	}
+	if s.Dataset.Name != "" {
+		if _, err := datasets.New(s.Dataset.Name); err != nil {
+			f.add("dataset.name", "%v", err)
+		}
 	}
 	if !slices.Contains([]string{"", "gaudi", "cuda", "cpu", "none"}, s.Sim.Profiler) {
 		f.add("sim.profiler", "no kind of trace %q: have gaudi, cuda, cpu, none", s.Sim.Profiler)

@@ -315,6 +315,9 @@ func (l *loader) decode(node *yaml.Node) (*Scenario, error) {
 	}
 	s.origin = &origin{l, node}
 	for _, f := range s.Faults() {
+		if slices.ContainsFunc(found, func(p Problem) bool { return strings.Contains(p.Message, "already defined") }) {
+			break // which of the two is meant?
+		}
 		// A fault of something that could not be read whole would be a consequence, not a finding.
 		if p, at := l.place(node, f); !slices.ContainsFunc(unread, func(line int) bool { return spans(at, line) }) {
 			found = append(found, p)

@@ -85,14 +85,14 @@ type Server struct {
 	Dir string            `yaml:"dir,omitempty" json:"dir,omitempty"`
 	// ProfilerFlag says when --profiler-config is added to the command: auto (the default) adds it when the installed vLLM is
 	// 0.13 or later, which takes it and from 0.16 on needs it; always; never.
-	ProfilerFlag string `yaml:"profiler_flag,omitempty" json:"profiler_flag,omitempty"`
+	ProfilerFlag string `yaml:"profiler_flag,omitempty" json:"profiler_flag,omitempty" jsonschema:"enum=auto,enum=always,enum=never"`
 	// ReadyWithin is how long it may take to answer; 0 is 30 minutes for a launched server.
 	ReadyWithin Duration `yaml:"ready_within,omitempty" json:"ready_within,omitempty"`
 	// ReadyLog is a regular expression that its log must match before it counts as warm.
 	ReadyLog string `yaml:"ready_log,omitempty" json:"ready_log,omitempty"`
 	// EndsBy says that the command is to end by itself: "assertion" for the one-bucket profiles, whose
 	// server stops with an intended assertion.
-	EndsBy string `yaml:"ends_by,omitempty" json:"ends_by,omitempty"`
+	EndsBy string `yaml:"ends_by,omitempty" json:"ends_by,omitempty" jsonschema:"enum=assertion"`
 	// Insecure leaves TLS certificates unchecked.
 	Insecure bool `yaml:"insecure,omitempty" json:"insecure,omitempty"`
 	// ConnectWithin limits making a connection, 0 is ten seconds; AnswerWithin a whole request, 0 is six hours.
@@ -178,7 +178,7 @@ type Load struct {
 	// Rate is requests per second; absent or inf sends as fast as Concurrency allows.
 	Rate *Rate `yaml:"rate,omitempty" json:"rate,omitempty"`
 	// Arrival is the shape of the gaps: poisson (the default), constant, or gamma with Burstiness.
-	Arrival    string `yaml:"arrival,omitempty" json:"arrival,omitempty"`
+	Arrival    string `yaml:"arrival,omitempty" json:"arrival,omitempty" jsonschema:"enum=poisson,enum=constant,enum=gamma"`
 	Burstiness *Rate  `yaml:"burstiness,omitempty" json:"burstiness,omitempty"`
 	// Ramp changes the rate over the load; it takes the place of Rate.
 	Ramp *Ramp `yaml:"ramp,omitempty" json:"ramp,omitempty"`
@@ -202,7 +202,7 @@ type Stage struct {
 // A Ramp goes from one rate to another.
 type Ramp struct {
 	// Shape is linear or exponential.
-	Shape string  `yaml:"shape" json:"shape"`
+	Shape string  `yaml:"shape" json:"shape" jsonschema:"enum=linear,enum=exponential"`
 	From  float64 `yaml:"from" json:"from"`
 	To    float64 `yaml:"to" json:"to"`
 }
@@ -210,7 +210,7 @@ type Ramp struct {
 // A Profile brackets the load.
 type Profile struct {
 	// Kind is the profiler: vllm (the default), sglang, none (the server profiles by itself).
-	Kind string `yaml:"kind,omitempty" json:"kind,omitempty"`
+	Kind string `yaml:"kind,omitempty" json:"kind,omitempty" jsonschema:"enum=vllm,enum=sglang,enum=none"`
 	// Optional goes on without a profiler when it cannot start.
 	Optional bool `yaml:"optional,omitempty" json:"optional,omitempty"`
 	// Traces is where the server writes its trace files, as seen from this machine: a folder or a pattern.
@@ -255,20 +255,21 @@ type Report struct {
 	// Texts keeps the generated texts.
 	Texts bool `yaml:"texts,omitempty" json:"texts,omitempty"`
 	// Compat counts as another tool does: vllm.
-	Compat string `yaml:"compat,omitempty" json:"compat,omitempty"`
+	Compat string `yaml:"compat,omitempty" json:"compat,omitempty" jsonschema:"enum=vllm"`
 }
 
 // Lora are the adapters that requests ask for.
 type Lora struct {
+	// Modules are the adapters' names.
 	Modules []string `yaml:"modules" json:"modules"`
 	// Assignment is random (the default) or round-robin.
-	Assignment string `yaml:"assignment,omitempty" json:"assignment,omitempty"`
+	Assignment string `yaml:"assignment,omitempty" json:"assignment,omitempty" jsonschema:"enum=random,enum=round-robin"`
 }
 
 // A Sim configures the built-in simulator.
 type Sim struct {
 	// Profiler is the kind of trace it writes: gaudi, cuda, cpu, or none.
-	Profiler string `yaml:"profiler,omitempty" json:"profiler,omitempty"`
+	Profiler string `yaml:"profiler,omitempty" json:"profiler,omitempty" jsonschema:"enum=gaudi,enum=cuda,enum=cpu,enum=none"`
 	// Warmup compiles all buckets before the first request, as a real server on Gaudi does; without it the first use of a
 	// bucket costs a compile, which the trace shows.
 	Warmup bool `yaml:"warmup,omitempty" json:"warmup,omitempty"`
