@@ -117,8 +117,8 @@ func New(cfg Config) (*Client, error) {
 		TLSClientConfig:     &tls.Config{InsecureSkipVerify: cfg.Insecure},
 		TLSHandshakeTimeout: cfg.ConnectTimeout,
 		Protocols:           new(http.Protocols),
-		// What one read of the connection brings must fit: the rest would pass for a read of its own. A TLS record has up to 16 KiB.
-		ReadBufferSize: 16 << 10,
+		// A stream waits with its buffers, and a thousand streams with a thousand of them. Events beyond this size are read past it.
+		ReadBufferSize: smallBuffer,
 	}
 	c.transport.Protocols.SetHTTP1(true)
 	c.transport.Protocols.SetHTTP2(cfg.HTTP2)
@@ -192,8 +192,17 @@ func (c *call) Size() int { return len(c.body.Bytes) }
 
 func (c *call) Sequences() int { return c.body.Sequences }
 
-// buffers are what streams are read into; a read of a busy connection brings a few kilobytes.
-var buffers = sync.Pool{New: func() any { b := make([]byte, 16<<10); return &b }}
+// smallBuffer is the size of the buffers that streams begin with: some fifteen events. largeBuffer is what they go on with once a read fills
+// that: events with many logprobs have up to a megabyte.
+const (
+	smallBuffer = 4 << 10
+	largeBuffer = 64 << 10
+)
+
+var (
+	smallBuffers = sync.Pool{New: func() any { b := make([]byte, smallBuffer); return &b }}
+	largeBuffers = sync.Pool{New: func() any { b := make([]byte, largeBuffer); return &b }}
+)
 
 // Send carries out the request. The stopwatch is the connection's: what this goroutine does late shows in the lags, never in
 // the latencies.
@@ -376,8 +385,9 @@ func (c *call) document(ctx context.Context, resp *http.Response, reply *results
 
 // stream reads an event stream. The only work between a read and its stamp is the read's own.
 func (c *call) stream(ctx context.Context, resp *http.Response, reply *results.Reply, lastRead func() wire.Read) {
-	buffer, _ := buffers.Get().(*[]byte)
-	defer buffers.Put(buffer)
+	pool := &smallBuffers
+	buffer, _ := pool.Get().(*[]byte)
+	defer func() { pool.Put(buffer) }()
 	reader := newReader(c, reply)
 	var err error
 	for err == nil {
@@ -389,6 +399,11 @@ func (c *call) stream(ctx context.Context, resp *http.Response, reply *results.R
 				reader.end(false)
 				return
 			}
+		}
+		if n == len(*buffer) && pool == &smallBuffers {
+			pool.Put(buffer)
+			pool = &largeBuffers
+			buffer, _ = pool.Get().(*[]byte)
 		}
 	}
 	if !errors.Is(err, io.EOF) {

@@ -48,14 +48,12 @@ func Start(clock *wire.Clock) (*Canary, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Canary{scene: s, stop: stop, done: make(chan struct{})}
-	voice, err := s.voice(ctx, 0)
-	if err != nil {
-		stop()
-		s.close()
-		return nil, err
-	}
 	go func() {
 		defer close(c.done)
+		voice, err := s.voice(ctx, 0)
+		if err != nil {
+			return // nothing will have been measured
+		}
 		defer voice.close()
 		pacer := wire.Precise(clock)
 		for due := clock.Now(); pacer.Until(ctx, due) == nil; due = max(due+int64(every), clock.Now()) {
