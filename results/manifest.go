@@ -226,6 +226,7 @@ type MergedShard struct {
 	Began   Moment        `json:"began_ns,omitempty"`
 	Ended   Moment        `json:"ended_ns,omitempty"`
 	Client  *Client       `json:"client,omitempty"`
+	Audit   []Check       `json:"audit,omitempty"`
 	Offsets []ClockOffset `json:"clock_offsets,omitempty"`
 	Outcome Outcome       `json:"outcome,omitempty"`
 	Reason  string        `json:"reason,omitempty"`

@@ -472,7 +472,10 @@ func TestMergedManifest(t *testing.T) {
 	shard := func(host string, cores int, cpu time.Duration, pause time.Duration, offsets ...results.ClockOffset) func(*results.Manifest) {
 		return func(m *results.Manifest) {
 			m.Machine.Host, m.Machine.Cores, m.Offsets = host, cores, offsets
-			m.Client = &results.Client{CPU: &cpu, Cores: 8, GCPauseMax: &pause}
+			steal, drops := cpu, int64(cpu/second)
+			m.Client = &results.Client{CPU: &cpu, Cores: 8, GCPauseMax: &pause, Steal: &steal, PacketDrops: &drops, CPUWait: &pause,
+				Pressure: map[string]float64{"cpu": cpu.Seconds() / 10},
+				Canary:   &results.Canary{Requests: 2, Events: 9, TTFT: &results.Error{P50: cpu, P99: pause, Max: second}}}
 		}
 	}
 	recs := openLoop(33)
@@ -521,6 +524,13 @@ func TestMergedManifest(t *testing.T) {
 	m := merged.Manifest
 	if c := m.Client; *c.CPU != 7*second || c.Cores != 16 || *c.GCPauseMax != 3*ms || c.GCPauses != nil {
 		t.Errorf("client: %v on %d, pause %v, pauses %v", *c.CPU, c.Cores, *c.GCPauseMax, c.GCPauses)
+	}
+	// On machine a the two shards saw the same two seconds stolen; on b there were four.
+	if c := m.Client; *c.Steal != 6*second || *c.PacketDrops != 6 || *c.CPUWait != 6*ms || c.Retransmits != nil || c.Pressure["cpu"] != 0.4 {
+		t.Errorf("machines: steal %v, drops %d, wait %v, retransmits %v, pressure %v", *c.Steal, *c.PacketDrops, *c.CPUWait, c.Retransmits, c.Pressure)
+	}
+	if diff := cmp.Diff(&results.Canary{Requests: 6, Events: 27, TTFT: &results.Error{P50: 4 * second, P99: 3 * ms, Max: second}}, m.Client.Canary); diff != "" {
+		t.Errorf("canary (-want +got):\n%s", diff)
 	}
 	if m.Machine.Host != "a, b" || m.Machine.Cores != 24 {
 		t.Errorf("machine %+v", m.Machine)

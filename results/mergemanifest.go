@@ -20,7 +20,7 @@ func mergeManifests(parts []*part, merging *Merging, o MergeOptions) (Manifest, 
 		pm := &p.manifest
 		merging.Shards = append(merging.Shards, MergedShard{
 			Shard: p.shard, Folder: filepath.Base(p.dir), Command: pm.Command, Machine: pm.Machine, Began: pm.Began, Ended: pm.Ended,
-			Client: pm.Client, Offsets: pm.Offsets, Outcome: pm.Outcome, Reason: pm.Reason, Records: pm.Records,
+			Client: pm.Client, Audit: pm.Audit, Offsets: pm.Offsets, Outcome: pm.Outcome, Reason: pm.Reason, Records: pm.Records,
 		})
 		if pm.Created != 0 && (pm.Created < m.Created || m.Created == 0) {
 			m.Created = pm.Created
@@ -33,7 +33,7 @@ func mergeManifests(parts []*part, merging *Merging, o MergeOptions) (Manifest, 
 			m.RateChanges = pm.RateChanges
 		}
 	}
-	m.Shard, m.Merge, m.Records, m.Files, m.Offsets = nil, merging, nil, nil, nil
+	m.Shard, m.Merge, m.Records, m.Files, m.Offsets, m.Audit = nil, merging, nil, nil, nil, nil
 	m.Outcome, m.Reason = "", ""
 	m.Machine = mergeMachines(parts)
 	m.Client = mergeClients(parts)
@@ -118,7 +118,7 @@ func mergeMachines(parts []*part) Machine {
 // mergeClients is what all client processes together measured about themselves. What one of them did not
 // measure, they did not measure together.
 func mergeClients(parts []*part) *Client {
-	total := *new(Client)
+	var total Client
 	for i, p := range parts {
 		c := p.manifest.Client
 		if c == nil {
@@ -131,21 +131,37 @@ func mergeClients(parts []*part) *Client {
 		sum(&total.CPU, c.CPU)
 		sum(&total.GCPauses, c.GCPauses)
 		sum(&total.GCPauseTotal, c.GCPauseTotal)
-		sum(&total.Retransmits, c.Retransmits)
 		worst(&total.GCPauseMax, c.GCPauseMax)
 		worst(&total.SchedulerP99, c.SchedulerP99)
 		worst(&total.TTFTError, c.TTFTError)
 		worst(&total.ITLError, c.ITLError)
+		sum(&total.CPUWait, c.CPUWait)
+		total.Canary = worseCanary(total.Canary, c.Canary)
 		if c.ClockStep != nil && (total.ClockStep == nil || c.ClockStep.Abs() > total.ClockStep.Abs()) {
 			total.ClockStep = c.ClockStep // absent means that there was none
 		}
 	}
-	total.Cores = 0
+	total.Cores, total.Steal, total.PacketDrops, total.Retransmits, total.Pressure = 0, new(time.Duration), new(int64), new(int64), nil
 	for _, host := range byHost(parts) {
 		cores := 0
+		// What the machine went through is one thing for all processes on it.
+		steal, drops, sentAgain := new(time.Duration), new(int64), new(int64)
 		for _, p := range host {
-			cores += p.manifest.Client.Cores
+			c := p.manifest.Client
+			cores += c.Cores
+			worst(&steal, c.Steal)
+			worst(&drops, c.PacketDrops)
+			worst(&sentAgain, c.Retransmits)
+			for what, share := range c.Pressure {
+				if total.Pressure == nil {
+					total.Pressure = map[string]float64{}
+				}
+				total.Pressure[what] = max(total.Pressure[what], share)
+			}
 		}
+		sum(&total.Steal, steal)
+		sum(&total.PacketDrops, drops)
+		sum(&total.Retransmits, sentAgain)
 		// Processes that share a machine share its processors.
 		if all := host[0].manifest.Machine.Cores; len(host) > 1 && all > 0 {
 			cores = min(cores, all)
@@ -163,7 +179,21 @@ func sum[T int64 | time.Duration](into **T, v *T) {
 	*into = new(**into + *v)
 }
 
-func worst(into **time.Duration, v *time.Duration) {
+// worseCanary is the worse of two, in every figure.
+func worseCanary(a, b *Canary) *Canary {
+	if a == nil || b == nil {
+		return nil
+	}
+	worse := func(a, b *Error) *Error {
+		if a == nil || b == nil {
+			return nil
+		}
+		return &Error{max(a.P50, b.P50), max(a.P99, b.P99), max(a.Max, b.Max)}
+	}
+	return &Canary{a.Requests + b.Requests, a.Events + b.Events, worse(a.TTFT, b.TTFT), worse(a.ITL, b.ITL)}
+}
+
+func worst[T int64 | time.Duration](into **T, v *T) {
 	if *into == nil || v == nil {
 		*into = nil
 		return

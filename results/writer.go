@@ -232,6 +232,17 @@ func (w *Writer) Update(change func(*Manifest)) error {
 	return writeManifest(w.dir, w.manifest)
 }
 
+// Amend changes the manifest of a run that is over: what follows from its records, and can be told only when they were read.
+func Amend(dir string, change func(*Manifest)) error {
+	run, err := Open(dir)
+	if err != nil {
+		return err
+	}
+	defer run.Close()
+	change(&run.manifest)
+	return writeManifest(dir, run.manifest)
+}
+
 // Manifest is a copy of the manifest as it stands.
 func (w *Writer) Manifest() Manifest {
 	w.mu.Lock()

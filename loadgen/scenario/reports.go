@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 
 	"go.yaml.in/yaml/v4"
 
+	"servebench/loadgen/audit"
 	"servebench/results"
 	"servebench/results/report"
 	"servebench/results/summary"
@@ -24,13 +26,24 @@ func Texts(s *summary.Summary) (map[string][]byte, error) {
 	return map[string][]byte{ReportFile: full.Bytes(), ResultFile: append(report.VLLMJSON(s), '\n')}, nil
 }
 
-// WriteReports sums up the run in a folder and writes its reports there.
+// WriteReports sums up the run in a folder and writes its reports there. A merged run is audited on the way: only all shards
+// together sent what the server counted.
 func WriteReports(dir string) (*summary.Summary, error) {
 	run, err := results.Open(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer run.Close()
+	if m := run.Manifest(); m.Merge != nil && m.Audit == nil {
+		checks, err := auditMerged(run)
+		if err != nil {
+			return nil, err
+		}
+		m.Audit = checks
+		if err := results.Amend(dir, func(m *results.Manifest) { m.Audit = checks }); err != nil {
+			return nil, err
+		}
+	}
 	s, err := summary.OfRun(run)
 	if err != nil {
 		return nil, err
@@ -46,6 +59,64 @@ func WriteReports(dir string) (*summary.Summary, error) {
 		}
 	}
 	return s, errors.Join(problems...)
+}
+
+// auditMerged holds the figures of a merged run against each other and against the server's. What only the shards could check
+// is what they found.
+func auditMerged(run *results.Run) ([]results.Check, error) {
+	m := run.Manifest()
+	s := new(Scenario)
+	if len(m.Scenario) > 0 {
+		if err := json.Unmarshal(m.Scenario, s); err != nil {
+			return nil, fmt.Errorf("%s: its scenario: %w", run.Dir(), err)
+		}
+	}
+	var ledger audit.Ledger
+	for rec, err := range run.Records() {
+		if err != nil {
+			return nil, err
+		}
+		ledger.Add(rec)
+	}
+	var pages [2][]byte
+	for i, name := range []string{results.MetricsBefore, results.MetricsAfter} {
+		page, err := run.ReadFile(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		pages[i] = page
+	}
+	if m.Merge.Partial != "" {
+		pages = [2][]byte{} // the server counted what is not here too
+	}
+	duration, _ := m.Ended.Sub(m.Began)
+	checks := (&runner{Scenario: s}).audit(&ledger, 0, duration, pages[0], pages[1])
+	for i := range checks {
+		if checks[i].State == results.NotCheckable {
+			checks[i] = ofShards(checks[i], m.Merge.Shards)
+		}
+	}
+	return checks, nil
+}
+
+// ofShards is a check as the shards found it: failed if one of them did, passed if all of them did.
+func ofShards(c results.Check, shards []results.MergedShard) results.Check {
+	passed := 0
+	for _, s := range shards {
+		for _, found := range s.Audit {
+			switch {
+			case found.Name != c.Name:
+			case found.State == results.Missed:
+				return results.Check{Name: c.Name, State: results.Missed, Detail: fmt.Sprintf("shard %s: %s", s.Shard, found.Detail)}
+			case found.State == results.Passed:
+				passed++
+			}
+		}
+	}
+	if passed > 0 && passed == len(shards) {
+		return results.Check{Name: c.Name, State: results.Passed, Detail: fmt.Sprintf("in each of %d shards", passed)}
+	}
+	return c
 }
 
 // Judge says how a run ended by the bound that its scenario sets on failures, as one process would have judged it.

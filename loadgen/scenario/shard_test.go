@@ -360,3 +360,59 @@ func TestQuiet(t *testing.T) {
 		}
 	}
 }
+
+func TestMergedRunIsAudited(t *testing.T) {
+	s, err := Parse("test.yaml", shardedScenario("load: {requests: 24, concurrency: 6}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := listen(t, sim.Config{Model: "m", FirstToken: time.Millisecond, BetweenTokens: time.Millisecond})
+	var dirs []string
+	var shards sync.WaitGroup
+	for k := range 2 {
+		dir := filepath.Join(t.TempDir(), fmt.Sprint(k))
+		dirs = append(dirs, dir)
+		shards.Go(func() {
+			if _, err := Run(t.Context(), s, Options{Dir: dir, URL: l.URL, Shard: loadgen.Shard{K: k, N: 2}}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	shards.Wait()
+	merged := filepath.Join(t.TempDir(), "merged")
+	if _, err := results.Merge(merged, dirs, results.MergeOptions{Judge: Judge}); err != nil {
+		t.Fatal(err)
+	}
+	sum, err := WriteReports(merged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := map[string]results.CheckState{}
+	for _, c := range sum.Manifest.Audit {
+		states[c.Name] = c.State
+	}
+	for _, name := range []string{"requests in flight = rate x latency", "output tokens: replies and server", "prompt tokens: replies and server"} {
+		if states[name] != results.Passed {
+			t.Errorf("%q is %q, want passed: %+v", name, states[name], sum.Manifest.Audit)
+		}
+	}
+}
+
+func TestOfShards(t *testing.T) {
+	shard := func(k int, state results.CheckState) results.MergedShard {
+		return results.MergedShard{Shard: results.Shard{K: k, N: 2}, Audit: []results.Check{{Name: "other", State: results.Missed}, {Name: "c", State: state, Detail: "so"}}}
+	}
+	c := results.Check{Name: "c", State: results.NotCheckable, Detail: "why"}
+	for _, tc := range []struct {
+		a, b results.CheckState
+		want results.Check
+	}{
+		{results.Passed, results.Passed, results.Check{Name: "c", State: results.Passed, Detail: "in each of 2 shards"}},
+		{results.Passed, results.Missed, results.Check{Name: "c", State: results.Missed, Detail: "shard 1/2: so"}},
+		{results.Passed, results.NotCheckable, c},
+	} {
+		if got := ofShards(c, []results.MergedShard{shard(0, tc.a), shard(1, tc.b)}); got != tc.want {
+			t.Errorf("%s and %s: %+v, want %+v", tc.a, tc.b, got, tc.want)
+		}
+	}
+}
