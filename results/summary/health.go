@@ -99,7 +99,8 @@ func (r *Recorder) health(s *Summary) {
 	if cl := h.Client; cl != nil && cl.CPU != nil && cl.Cores > 0 && s.Duration > 0 {
 		h.CPUShare = new(cl.CPU.Seconds() / s.Duration / float64(cl.Cores))
 	}
-	h.judge(s, c.requests > 1 && time.Duration(c.lastDue-c.firstDue) < LateAfter)
+	// The users of a closed loop all begin at once too.
+	h.judge(s, closedLoop(&s.Manifest.Settings) || c.requests > 1 && time.Duration(c.lastDue-c.firstDue) < LateAfter)
 	var first []string
 	switch h.State {
 	case ClientBound:
@@ -149,7 +150,7 @@ func needed(p float64) int {
 	return int(100/rest + 0.5)
 }
 
-// judge holds the client against the bounds. atOnce says that every request was due at the same moment, so that some
+// judge holds the client against the bounds. atOnce says that many requests were due at the same moment, so that some
 // must leave later than others.
 func (h *Health) judge(s *Summary, atOnce bool) {
 	var bound, degraded []string
