@@ -23,6 +23,8 @@ type Request struct {
 	Kind results.Kind
 	// Model is the name for the body; empty means the sender's own.
 	Model string
+	// Session is sent as X-Session-ID, the same for all turns of a conversation; empty when none is.
+	Session string
 	// Sample is the content.
 	Sample datasets.Sample
 }
@@ -62,6 +64,8 @@ type Stage struct {
 	Limit int
 	// Users is the number of users of a closed loop.
 	Users int
+	// Talks, if not nil, are the conversations that the users of a closed loop hold, in place of the plan's requests.
+	Talks *Talks
 	// Think is how long a user waits between a reply and the next request.
 	Think time.Duration
 	// MaxRate is a ceiling on the requests per second of a closed loop; 0 is none. It is a limiter, no

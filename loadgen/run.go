@@ -82,12 +82,18 @@ type job struct {
 	due      time.Duration
 	stage    int
 	user     int
+	turn     int
 }
 
 // send carries out a job and puts its record.
 func (e *engine) send(j job, due, released results.Moment) {
+	e.records.put(e.exchange(&j, due, released))
+}
+
+// record is a job's record before it is sent.
+func (e *engine) record(j *job, due, released results.Moment) results.Record {
 	rec := results.Record{
-		ID: j.ID, Kind: j.Kind, RequestID: j.Sample.ID, Model: j.Model, Stage: j.stage, User: j.user,
+		ID: j.ID, Kind: j.Kind, RequestID: j.Sample.ID, Model: j.Model, Stage: j.stage, User: j.user, Turn: j.turn,
 		InputTokens: j.Sample.InputTokens, AskedTokens: j.Sample.OutputTokens,
 		AudioSeconds: audioSeconds(j.Sample),
 		Due:          due, Released: released, Encoding: j.encoding,
@@ -95,6 +101,12 @@ func (e *engine) send(j job, due, released results.Moment) {
 	if rec.Model == "" {
 		rec.Model = e.Model
 	}
+	return rec
+}
+
+// exchange carries out a job.
+func (e *engine) exchange(j *job, due, released results.Moment) results.Record {
+	rec := e.record(j, due, released)
 	e.Live.begin(e.Clock.Now())
 	switch {
 	case j.err != nil:
@@ -107,7 +119,7 @@ func (e *engine) send(j job, due, released results.Moment) {
 		rec.Reply = j.call.Send(e.ctx)
 	}
 	e.Live.end(e.Clock.Now(), rec.OK())
-	e.records.put(rec)
+	return rec
 }
 
 // probe sends one probe at once, then each Every after the one before ended, until the load is over.

@@ -47,6 +47,10 @@ type stageRun struct {
 }
 
 func (s *stageRun) run() {
+	if s.Talks != nil {
+		s.talk()
+		return
+	}
 	ctx, stop := context.WithCancel(s.ctx)
 	var preparer conc.WaitGroup
 	defer preparer.Wait()
@@ -91,6 +95,8 @@ func (s *stageRun) nextBase() int {
 	s.taking.Lock()
 	defer s.taking.Unlock()
 	switch {
+	case s.Talks != nil:
+		return s.base + s.Talks.Requests
 	case s.Users == 0:
 		return s.base + int(s.prepared.Load())
 	case s.Count > 0 && s.For == 0:

@@ -74,9 +74,6 @@ func benchServe(cmd *cobra.Command, i *interrupts, args []string) error {
 	for _, w := range o.Warnings {
 		fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+w)
 	}
-	if err := notYet(o); err != nil {
-		return err
-	}
 	switch {
 	case o.Compare != nil:
 		return failed(compareSaved(cmd.OutOrStdout(), o.Compare[0], o.Compare[1]))
@@ -90,22 +87,6 @@ func benchServe(cmd *cobra.Command, i *interrupts, args []string) error {
 		return err
 	}
 	return o.run(cmd, i, s)
-}
-
-// notYet refuses by name what is not there, rather than ignoring it.
-func notYet(o *benchOptions) error {
-	var missing []string
-	for _, dest := range []string{
-		"multi_turn",
-	} {
-		if o.Given(dest) {
-			missing = append(missing, "--"+strings.ReplaceAll(dest, "_", "-"))
-		}
-	}
-	if missing == nil {
-		return nil
-	}
-	return fmt.Errorf("not yet: %s", list(missing))
 }
 
 // templateByServer says that the template is left to the server, which applies it to chat messages. The original's client
@@ -178,6 +159,9 @@ func (o *benchOptions) scenario() (*scenario.Scenario, error) {
 		}
 	}
 	s.Dataset = o.dataset()
+	if o.MultiTurn {
+		o.talk(s)
+	}
 	return s, nil
 }
 
@@ -364,6 +348,11 @@ func (o *benchOptions) once(cmd *cobra.Command, i *interrupts, s *scenario.Scena
 			steady, steadyErr := o.steady(cmd.OutOrStdout(), result)
 			err = errors.Join(err, steadyErr)
 			extra = append(extra, report.Arg{Name: "steady_state", Value: steady})
+		}
+		if o.MultiTurn {
+			turns, turnsErr := o.turns(cmd.OutOrStdout(), result)
+			err = errors.Join(err, turnsErr)
+			extra = append(extra, report.Arg{Name: "per_turn_metrics", Value: turns})
 		}
 		// What the original notices now keeps its files from being written.
 		if fault := o.FaultAt(afterRun); fault == nil || o.crashesLate() {

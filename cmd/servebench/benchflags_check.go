@@ -620,6 +620,12 @@ func (c *checker) turns() {
 	if c.Backend != "openai-chat" {
 		c.add(atStart, "--multi-turn: --backend must be openai-chat, not %s", c.Backend)
 	}
+	if c.RequestRate != inf || c.RampStrategy != nil {
+		c.add(atStart, "--multi-turn is a closed loop, in which each turn waits for the answer before: leave --request-rate and ramps out, and give --max-concurrency")
+	}
+	if c.PromptTokenIDs {
+		c.add(atStart, "--multi-turn sends texts: leave --prompt-token-ids out")
+	}
 	if c.MultiTurnTurns < 1 {
 		c.add(atStart, "--multi-turn-num-turns %d: must be above 0", c.MultiTurnTurns)
 	}

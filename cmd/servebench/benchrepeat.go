@@ -378,3 +378,6 @@ func partName(file, part string) string {
 func (o *benchOptions) wantsSteady() bool {
 	return !o.NoSteadyState && (o.Given("steady_state_threshold") || o.Given("steady_state_min_window"))
 }
+
+// fixed1 is a figure of a narrow table.
+func fixed1(v float64) string { return fmt.Sprintf("%.1f", v) }

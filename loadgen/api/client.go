@@ -169,6 +169,9 @@ func (c *Client) Prepare(r loadgen.Request) (loadgen.Call, error) {
 	if r.Sample.ID != "" {
 		setHeader(header, "x-request-id", r.Sample.ID)
 	}
+	if r.Session != "" {
+		setHeader(header, "X-Session-ID", r.Session)
+	}
 	return &call{client: c, body: body, header: header, asked: r.Sample.OutputTokens}, nil
 }
 

@@ -204,6 +204,20 @@ func (l *Load) check(f *faults, at string) {
 	if open && l.Think != 0 {
 		f.add(at+".think", "think time belongs to a closed loop: leave out rate, ramp and replay, and give a concurrency")
 	}
+	if c := l.Conversations; c != nil {
+		if open {
+			f.add(at+".conversations", "conversations belong to a closed loop: leave out rate, ramp and replay, and give a concurrency")
+		}
+		if l.Requests == 0 {
+			f.add(at+".conversations", "give requests: the number of conversations")
+		}
+		if c.Turns < 1 && c.MinTurns < 1 || c.MaxTurns < c.MinTurns {
+			f.add(at+".conversations", "give turns above 0, or min_turns and max_turns with 1 <= min <= max")
+		}
+		if c.TurnInputLen < 0 || c.SharedPrefix < 0 || c.OwnPrefix < 0 || c.SharedPrefix+c.OwnPrefix >= 1 {
+			f.add(at+".conversations", "lengths and shares must not be negative, and the two shares together stay below 1")
+		}
+	}
 	if open && l.MaxRate != 0 {
 		f.add(at+".max_rate", "a ceiling belongs to a closed loop; an open loop has a rate")
 	}

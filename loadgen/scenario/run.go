@@ -330,6 +330,18 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 	defer r.client.Close()
 	r.noteClocks(ctx, r.ClockReference)
 	requests := r.requests(data, planned, names)
+	if r.Load.Conversations != nil {
+		talks, err := r.conversations(ctx, tok, data)
+		if err != nil {
+			return err
+		}
+		users := r.Load.Concurrency
+		if users == 0 {
+			users = planned
+		}
+		stages = []loadgen.Stage{{Users: users, Think: time.Duration(r.Load.Think), For: time.Duration(r.Load.Duration), Talks: talks}}
+		planned = talks.Requests
+	}
 	if err := r.warmUp(ctx, requests); err != nil {
 		return err
 	}
@@ -572,7 +584,7 @@ func (r *runner) connect(tok datasets.Tokenizer) error {
 		return err // the Python client finds out at the first request
 	}
 	cfg := api.Config{
-		Kind: r.kind, Clock: r.clock.Clock, Headers: r.headers(), Insecure: r.Server.Insecure, KeepTexts: r.Report.Texts, Compat: r.compat(),
+		Kind: r.kind, Clock: r.clock.Clock, Headers: r.headers(), Insecure: r.Server.Insecure, KeepTexts: r.Report.Texts || r.Load.Conversations != nil, Compat: r.compat(),
 		Timeout: time.Duration(r.Server.AnswerWithin), ConnectTimeout: time.Duration(r.Server.ConnectWithin), Warm: r.warmConnections(),
 		Options: api.Options{
 			Model: r.servedModel, Logprobs: r.Body.Logprobs, IgnoreEOS: r.Body.IgnoreEOS, Exact: json.RawMessage(r.Body.Exact), NoStream: r.Body.NoStream,

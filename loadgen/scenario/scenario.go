@@ -187,6 +187,8 @@ type Load struct {
 	Rebase bool `yaml:"rebase,omitempty" json:"rebase,omitempty"`
 	// Think is how long a user of a closed loop waits before the next request.
 	Think Duration `yaml:"think,omitempty" json:"think,omitempty"`
+	// Conversations are held by the users of a closed loop in place of single requests; Requests then counts them.
+	Conversations *Conversations `yaml:"conversations,omitempty" json:"conversations,omitempty"`
 	// MaxRate is a ceiling on a closed loop's requests per second.
 	MaxRate float64 `yaml:"max_rate,omitempty" json:"max_rate,omitempty"`
 	// ProbeRate sends a side stream of one-token probes.
@@ -197,6 +199,21 @@ type Load struct {
 type Stage struct {
 	Name string `yaml:"name,omitempty" json:"name,omitempty"`
 	Load `yaml:",inline"`
+}
+
+// Conversations say how long conversations are and what their turns share. Each turn carries all turns before it with their
+// replies, unless a prefix is shared: then every turn stands for itself, with the same length.
+type Conversations struct {
+	// Turns is how many turns each has; with MinTurns and MaxTurns the number is drawn between them.
+	Turns    int `yaml:"turns,omitempty" json:"turns,omitempty"`
+	MinTurns int `yaml:"min_turns,omitempty" json:"min_turns,omitempty"`
+	MaxTurns int `yaml:"max_turns,omitempty" json:"max_turns,omitempty"`
+	// TurnInputLen is the length in tokens of what the user says after the first turn; 0 is that of the first.
+	TurnInputLen int `yaml:"turn_input_len,omitempty" json:"turn_input_len,omitempty"`
+	// SharedPrefix is the share of each prompt that all conversations begin with, OwnPrefix the share that the turns of one
+	// conversation have in common after it.
+	SharedPrefix float64 `yaml:"shared_prefix,omitempty" json:"shared_prefix,omitempty"`
+	OwnPrefix    float64 `yaml:"own_prefix,omitempty" json:"own_prefix,omitempty"`
 }
 
 // A Ramp goes from one rate to another.

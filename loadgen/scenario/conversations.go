@@ -1,0 +1,174 @@
+package scenario
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"servebench/datasets"
+	"servebench/internal/numpy"
+	"servebench/loadgen"
+)
+
+// conversations are what the users of a closed loop say: the dataset's samples begin the conversations, and samples of the next seed
+// go on with them.
+func (r *runner) conversations(ctx context.Context, tok datasets.Tokenizer, first datasets.Dataset) (*loadgen.Talks, error) {
+	c := r.Load.Conversations
+	n := r.Load.Requests
+	if first == nil || first.Len() == 0 {
+		return nil, errors.New("conversations need a dataset")
+	}
+	turns, begins := c.turns(n, uint64(r.Seed))
+	total := begins[n]
+	talk := talk{runner: r, turns: turns, begins: begins, first: first}
+	var err error
+	if c.SharedPrefix+c.OwnPrefix > 0 {
+		if err := talk.share(ctx, tok, total); err != nil {
+			return nil, err
+		}
+	} else if total > n {
+		var length *int
+		if c.TurnInputLen > 0 {
+			length = &c.TurnInputLen
+		}
+		if talk.later, err = r.samples(ctx, tok, total-n, length, 1); err != nil {
+			return nil, err
+		}
+	}
+	for _, set := range []datasets.Dataset{first, talk.later} {
+		if set != nil && set.At(0).Prompt.Text == "" {
+			return nil, errors.New("conversations are made of texts: give a dataset of texts, and a tokenizer")
+		}
+	}
+	return &loadgen.Talks{Requests: total, KeepTexts: r.Report.Texts, Of: talk.of}, nil
+}
+
+// turns are the lengths of n conversations, and the number of turns before each and all of them.
+func (c *Conversations) turns(n int, seed uint64) (turns, begins []int) {
+	random := numpy.NewPython(seed)
+	begins = make([]int, n+1)
+	turns = make([]int, n)
+	for i := range turns {
+		turns[i] = c.Turns
+		if c.MaxTurns > 0 {
+			turns[i] = c.MinTurns + random.IntN(c.MaxTurns-c.MinTurns+1)
+		}
+		begins[i+1] = begins[i] + turns[i]
+	}
+	return turns, begins
+}
+
+// samples are n samples of the scenario's dataset, of another length and seed.
+func (r *runner) samples(ctx context.Context, tok datasets.Tokenizer, n int, inputLen *int, seed int64) (datasets.Dataset, error) {
+	s := *r.Scenario
+	s.Seed = (s.Seed + seed) % (1 << 32)
+	if inputLen != nil {
+		s.Dataset.InputLen = inputLen
+	}
+	other := &runner{Scenario: &s, Options: r.Options, idPrefix: r.idPrefix, kind: r.kind}
+	set, err := other.loadDataset(ctx, tok, n)
+	if err != nil {
+		return nil, err
+	}
+	if set == nil || set.Len() == 0 {
+		return nil, errNoSamples
+	}
+	return set, nil
+}
+
+// A talk makes the requests of conversations.
+type talk struct {
+	*runner
+	turns, begins []int
+	// first begin the conversations, later go on with them.
+	first, later datasets.Dataset
+	// shared is what all prompts begin with, own what those of each conversation go on with; rest is what each turn ends with. With them
+	// no history grows.
+	shared string
+	own    datasets.Dataset
+	rest   datasets.Dataset
+	fixed  int // tokens of shared and own
+}
+
+// share makes the parts of prompts that have beginnings in common.
+func (t *talk) share(ctx context.Context, tok datasets.Tokenizer, total int) error {
+	c := t.Load.Conversations
+	length := t.first.At(0).InputTokens
+	if n := t.Dataset.InputLen; n != nil {
+		length = *n
+	}
+	shared, own := int(float64(length)*c.SharedPrefix), int(float64(length)*c.OwnPrefix)
+	rest := length - shared - own
+	if rest < 1 {
+		return fmt.Errorf("conversations: prompts of %d tokens leave nothing beside their common parts", length)
+	}
+	t.fixed = shared + own
+	if shared > 0 {
+		set, err := t.samples(ctx, tok, 1, &shared, 2)
+		if err != nil {
+			return err
+		}
+		t.shared = set.At(0).Prompt.Text
+	}
+	var err error
+	if own > 0 {
+		if t.own, err = t.samples(ctx, tok, len(t.turns), &own, 3); err != nil {
+			return err
+		}
+	}
+	t.rest, err = t.samples(ctx, tok, total, &rest, 1)
+	return err
+}
+
+// of is conversation number c.
+func (t *talk) of(c int) (loadgen.Conversation, bool) {
+	if c >= len(t.turns) {
+		return loadgen.Conversation{}, false
+	}
+	var history []byte
+	return loadgen.Conversation{First: t.begins[c], Turns: t.turns[c], Next: func(turn int, reply string) loadgen.Request {
+		number := t.begins[c] + turn
+		sample := t.sample(c, turn, number)
+		text := sample.Prompt.Text
+		if t.rest != nil {
+			history = nil
+		} else if turn > 0 {
+			history = append(history, ", "...)
+			history = append(append(history, message("assistant", reply)...), ", "...)
+		}
+		history = append(history, message("user", text)...)
+		messages := append(append([]byte("["), history...), ']')
+		if t.rest == nil && turn > 0 {
+			sample.InputTokens = -1 // the template's share of a history is the server's to know
+		}
+		sample.Prompt, sample.Messages, sample.ID = datasets.Prompt{}, messages, fmt.Sprint(t.idPrefix, number)
+		return loadgen.Request{Sample: sample, Session: fmt.Sprint(t.idPrefix, "session-", c)}
+	}}, true
+}
+
+// sample is what the user says in a turn.
+func (t *talk) sample(c, turn, number int) datasets.Sample {
+	switch {
+	case t.rest != nil:
+		s := t.rest.At(number % t.rest.Len())
+		own := ""
+		if t.own != nil {
+			own = t.own.At(c % t.own.Len()).Prompt.Text
+		}
+		s.Prompt.Text = t.shared + own + s.Prompt.Text
+		if s.InputTokens >= 0 {
+			s.InputTokens += t.fixed
+		}
+		return s
+	case turn == 0:
+		return t.first.At(c % t.first.Len())
+	}
+	return t.later.At((t.begins[c] - c + turn - 1) % t.later.Len())
+}
+
+// message is one chat message.
+func message(role, text string) []byte {
+	content, _ := json.Marshal(text) // a string always has a JSON form
+	return fmt.Appendf(nil, `{"role": %q, "content": %s}`, role, content)
+}
