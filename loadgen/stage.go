@@ -256,6 +256,9 @@ func (s *stageRun) closedLoop(ctx context.Context) {
 	for u := range s.Users {
 		if s.Shard.Has(u) {
 			s.senders.Go(func() { s.user(ctx, u, ceiling) })
+			// Each user gets to its request before the next one comes: a thousand that are ready at once would keep the first
+			// replies waiting for a reader.
+			runtime.Gosched()
 		}
 	}
 	if s.For > 0 {
