@@ -28,6 +28,7 @@ import (
 	"servebench/results"
 	"servebench/results/compare"
 	"servebench/results/page"
+	"servebench/results/summary"
 )
 
 // viewFlags say how pages are served.
@@ -142,7 +143,7 @@ type brief struct {
 }
 
 // ServeHTTP answers: the list at /, a run at /run/NAME, its trace at /trace/NAME and the page that opens that at /open/NAME; runs held
-// against each other at /compare?run=NAME&run=NAME.
+// against each other at /compare?run=NAME&run=NAME, and a sweep or search at /series/NAME.
 func (v *viewer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// A name of somebody else's that leads to this machine must not read its runs.
 	if !ownHost(r.Host) {
@@ -179,6 +180,8 @@ func (v *viewer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	case "compare":
 		err = v.compare(w, r)
+	case "series":
+		err = v.series(w, name)
 	default:
 		err = fs.ErrNotExist
 	}
@@ -208,11 +211,11 @@ func address(kind, name string) string {
 // mostRuns bounds a list.
 const mostRuns = 2000
 
-// runs are the names of the runs below the folder: their paths in it, "." for itself.
-func (v *viewer) runs() ([]string, error) {
-	var names []string
+// runs are the names of the runs below the folder: their paths in it, "." for itself. series are those of the folders that hold a sweep or
+// search.
+func (v *viewer) runs() (names, series []string, err error) {
 	root := os.DirFS(v.dir)
-	err := fs.WalkDir(root, ".", func(name string, entry fs.DirEntry, err error) error {
+	err = fs.WalkDir(root, ".", func(name string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil && name == ".":
 			return err
@@ -230,9 +233,12 @@ func (v *viewer) runs() ([]string, error) {
 			}
 			return fs.SkipDir // runs hold no runs
 		}
+		if _, err := scenario.OpenIndex(filepath.Join(v.dir, filepath.FromSlash(name))); err == nil {
+			series = append(series, name)
+		}
 		return nil
 	})
-	return names, err
+	return names, series, err
 }
 
 // open opens the run of a name that the list could hold.
@@ -254,7 +260,7 @@ func (v *viewer) index(w http.ResponseWriter, r *http.Request) error {
 	if r.URL.Path != "/" {
 		return fs.ErrNotExist
 	}
-	names, err := v.runs()
+	names, series, err := v.runs()
 	if err != nil {
 		return err
 	}
@@ -279,7 +285,11 @@ func (v *viewer) index(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		dir = v.dir
 	}
-	return html(w, func(w io.Writer) error { return page.WriteIndex(w, dir, lines, troubles, "/compare") })
+	list := page.List{Folder: dir, Runs: lines, Troubles: troubles, Compare: "/compare"}
+	for _, name := range series {
+		list.Series = append(list.Series, page.SeriesRun{Name: name, Link: address("series", name)})
+	}
+	return html(w, func(w io.Writer) error { return page.WriteIndex(w, list) })
 }
 
 // line is a run's line of the list. It is read again when the manifest has changed.
@@ -313,6 +323,80 @@ func (v *viewer) line(name string) (*page.Brief, error) {
 	v.briefs[name] = brief{info.ModTime(), line}
 	v.mu.Unlock()
 	return line, nil
+}
+
+// series is the page of a sweep or search.
+func (v *viewer) series(w http.ResponseWriter, name string) error {
+	if !fs.ValidPath(name) {
+		return fs.ErrNotExist
+	}
+	x, err := scenario.OpenIndex(filepath.Join(v.dir, filepath.FromSlash(name)))
+	if err != nil {
+		return err
+	}
+	return html(w, func(w io.Writer) error { return page.WriteSeries(w, seriesOf(x, name)) })
+}
+
+// seriesOf is a series' index as its page shows it; name is that of its folder.
+func seriesOf(x *scenario.Index, name string) page.Series {
+	s := page.Series{Name: cmp.Or(x.Name, name), Kind: x.Kind, Began: x.Created, Runs: len(x.Runs), Warnings: slices.Clone(x.Notes), Index: "/"}
+	links := map[int][]page.SeriesRun{}
+	for _, r := range x.Runs {
+		run := page.SeriesRun{Name: fmt.Sprintf("%d", r.Position)}
+		switch r.Status {
+		case scenario.RunPending:
+		case scenario.RunFailed:
+			s.Warnings = append(s.Warnings, "failed: "+r.Folder+": "+r.Reason)
+			fallthrough
+		default:
+			s.Ended++
+			run.Link = address("run", path.Join(name, filepath.ToSlash(r.Folder)))
+		}
+		links[r.Point] = append(links[r.Point], run)
+	}
+	var knees []int
+	for _, k := range x.Knees {
+		knees = append(knees, k.Point)
+		if k.Text != "" {
+			s.Findings = append(s.Findings, k.Text)
+		}
+	}
+	for _, p := range x.Points {
+		point := page.SeriesPoint{Number: p.Number, Name: p.Name, Runs: links[p.Number]}
+		if f := p.Figures; f != nil {
+			at := func(metric, statistic string) *float64 {
+				if v, ok := f.Latency[metric][statistic]; ok {
+					return &v
+				}
+				return nil
+			}
+			point.RequestRate, point.OutputRate, point.Failed = f.RequestRate, f.OutputRate, &f.Failed
+			point.TTFT50, point.TTFT99, point.ITL99 = at("ttft", "p50"), at("ttft", "p99"), at("itl", "p99")
+			point.E2EL50, point.E2EL99 = at("e2el", "p50"), at("e2el", "p99")
+			if f.Client == summary.ClientBound || f.Client == summary.Degraded {
+				point.Marks = append(point.Marks, "client "+string(f.Client))
+			}
+		}
+		if slices.Contains(knees, p.Number) {
+			point.Marks = append(point.Marks, "knee")
+		}
+		if p.Met != nil {
+			point.Missed = !*p.Met
+			point.Marks = append(point.Marks, map[bool]string{true: "meets the bounds", false: "misses a bound"}[*p.Met])
+		}
+		s.Points = append(s.Points, point)
+	}
+	for _, c := range x.Curves {
+		curve := page.SeriesCurve{Metric: c.Metric, Statistic: c.Statistic, X: c.X, Front: c.Pareto, Knees: knees}
+		for _, p := range c.Points {
+			curve.Points = append(curve.Points, page.SeriesPlace{Point: p.Point, Line: p.Line, X: p.X, Y: p.Y})
+		}
+		s.Curves = append(s.Curves, curve)
+	}
+	if x.Search != nil {
+		s.Result = x.Search.Text
+	}
+	return s
 }
 
 // traceOf is the merged trace of a run; empty without one.

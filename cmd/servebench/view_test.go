@@ -80,7 +80,7 @@ func TestView(t *testing.T) {
 		status               int
 		has, hasNot          string
 	}{
-		{"GET", "/", "127.0.0.1:80", 200, `href="/run/sweep/rate%20%3C4%3E"`, "hidden"},
+		{"GET", "/", "127.0.0.1:80", 200, `href="/run/sweep/rate%20%3C4%3E"`, "<li>.hidden"},
 		{"GET", "/", "localhost", 200, "<li>broken:", "rate <4>"},
 		{"GET", "/", "[::1]:9", 200, `<a href="/open/first">`, "/open/sweep"},
 		{"HEAD", "/", "localhost", 200, "", ""},
@@ -112,6 +112,36 @@ func TestView(t *testing.T) {
 	}
 	if w := viewed(v, "GET", "/trace/first", "localhost"); w.Header().Get("Content-Type") != "application/gzip" || w.Header().Get("Content-Encoding") != "" {
 		t.Errorf("the trace came as %v", w.Header())
+	}
+}
+
+// TestViewOfASeries reads the index that a sweep writes.
+func TestViewOfASeries(t *testing.T) {
+	v := viewFolder(t)
+	const index = `{"schema":"servebench.index/1","kind":"sweep","name":"rates","points":[
+		{"number":1,"name":"load.rate=4","runs":1,"met":false,"figures":{"requests":40,"completed":40,"failed":0,"request_throughput":4.5,"latency_ms":{"ttft":{"p50":7.25,"p99":9}},"client":"degraded"}}],
+		"runs":[{"position":1,"point":1,"repeat":1,"folder":"rate <4>","status":"ok"},{"position":2,"point":1,"repeat":2,"folder":"x","status":"pending"}],
+		"curves":[{"x":"request_throughput","metric":"ttft","statistic":"p99","points":[{"point":1,"x":4.5,"y":9}],"pareto":[1]}],
+		"knees":[{"point":1,"text":"a knee"}],"search":{"text":"the answer"},"notes":["a doubt"]}`
+	if err := os.WriteFile(filepath.Join(v.dir, "sweep", "index.json"), []byte(index), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if w := viewed(v, "GET", "/", "localhost"); !strings.Contains(w.Body.String(), `<a href="/series/sweep">sweep</a>`) {
+		t.Error("the list has no series")
+	}
+	w := viewed(v, "GET", "/series/sweep", "localhost")
+	for _, text := range []string{
+		"rates", "1 of 2 ended", "the answer", "a knee", "a doubt", "client degraded, knee, misses a bound", `<td class="n">4.50</td>`, `<td class="n">7.25</td>`,
+		`<a href="/run/sweep/rate%20%3C4%3E">1</a>`,
+	} {
+		if w.Code != 200 || !strings.Contains(w.Body.String(), text) {
+			t.Errorf("status %d without %q", w.Code, text)
+		}
+	}
+	for _, target := range []string{"/series/first", "/series/../x", "/series/"} {
+		if w := viewed(v, "GET", target, "localhost"); w.Code != http.StatusNotFound {
+			t.Errorf("%s: status %d", target, w.Code)
+		}
 	}
 }
 

@@ -152,17 +152,21 @@ func (b *Brief) Class() string {
 // A Trouble is a folder that could not be listed.
 type Trouble struct{ Name, Error string }
 
-// WriteIndex writes the list of runs, the newest first. compare is the address of a page that compares the runs that are
-// ticked; empty without one.
-func WriteIndex(w io.Writer, title string, runs []*Brief, troubles []Trouble, compare string) error {
-	runs = slices.Clone(runs)
-	slices.SortStableFunc(runs, func(a, b *Brief) int {
+// A List is what lies below a folder.
+type List struct {
+	Folder   string
+	Runs     []*Brief
+	Series   []SeriesRun
+	Troubles []Trouble
+	// Compare is the address of a page that compares the runs that are ticked; empty without one.
+	Compare string
+}
+
+// WriteIndex writes the list of runs, the newest first.
+func WriteIndex(w io.Writer, l List) error {
+	l.Runs = slices.Clone(l.Runs)
+	slices.SortStableFunc(l.Runs, func(a, b *Brief) int {
 		return cmp.Or(cmp.Compare(b.moment(), a.moment()), cmp.Compare(a.Name, b.Name))
 	})
-	return templates.ExecuteTemplate(w, "index.html", shellOf("Runs in "+title, struct {
-		Title    string
-		Runs     []*Brief
-		Troubles []Trouble
-		Compare  string
-	}{title, runs, troubles, compare}))
+	return templates.ExecuteTemplate(w, "index.html", shellOf("Runs in "+l.Folder, l))
 }

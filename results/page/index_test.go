@@ -60,7 +60,7 @@ func TestIndexGolden(t *testing.T) {
 	m.Began++
 	newer.Manifest, newer.Name, newer.Link, newer.Trace = &m, "a", "/run/a", "/open/a"
 	var b bytes.Buffer
-	if err := WriteIndex(&b, "runs", []*Brief{older, &newer}, []Trouble{{"broken", "half a file"}}, ""); err != nil {
+	if err := WriteIndex(&b, List{Folder: "runs", Runs: []*Brief{older, &newer}, Series: []SeriesRun{{"sweep", "/series/sweep"}}, Troubles: []Trouble{{"broken", "half a file"}}}); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "index.html", elided(b.String()))

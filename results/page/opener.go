@@ -18,7 +18,7 @@ type Opener struct {
 	Bytes           int64
 	// Perfetto is the address of the UI.
 	Perfetto string
-	// Back is the address of the run's page.
+	// Back is the address of the run's page; empty for a trace on its own.
 	Back string
 }
 

@@ -330,7 +330,7 @@ func TestNothingOfTheUsersIsMarkup(t *testing.T) {
 	}
 	b.Name, b.Link, b.Trace = bad, "/"+bad, "/"+bad
 	var index, opener bytes.Buffer
-	if err := WriteIndex(&index, bad, []*Brief{b}, []Trouble{{bad, bad}}, "/"+bad); err != nil {
+	if err := WriteIndex(&index, List{bad, []*Brief{b}, []SeriesRun{{bad, "/" + bad}}, []Trouble{{bad, bad}}, "/" + bad}); err != nil {
 		t.Fatal(err)
 	}
 	if err := WriteOpener(&opener, Opener{Title: bad, Trace: "/" + bad, FileName: bad, Perfetto: DefaultPerfetto, Back: "/" + bad}); err != nil {

@@ -243,12 +243,14 @@ func loadWords(m *results.Manifest) string {
 		words = append(words, fmt.Sprintf("%d stages (%s)", len(names), strings.Join(names[:min(len(names), 6)], ", ")))
 	case set.RampUp != nil:
 		words = append(words, fmt.Sprintf("%d to %d requests/s (%s)", set.RampUp.StartRPS, set.RampUp.EndRPS, set.RampUp.Strategy))
+	case set.RequestRate.Infinite() && set.MaxConcurrency > 0:
+		words = append(words, fmt.Sprintf("%d at a time", set.MaxConcurrency))
 	case set.RequestRate.Infinite():
-		words = append(words, "as fast as the limit allows")
+		words = append(words, "all at once")
 	case set.RequestRate > 0:
 		words = append(words, strconv.FormatFloat(float64(set.RequestRate), 'g', -1, 64)+" requests/s")
 	}
-	if set.MaxConcurrency > 0 {
+	if set.MaxConcurrency > 0 && len(words) > 0 && !strings.HasSuffix(words[0], "at a time") {
 		words = append(words, fmt.Sprintf("at most %d in flight", set.MaxConcurrency))
 	}
 	if set.Dataset != "" {

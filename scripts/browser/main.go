@@ -40,6 +40,7 @@ func main() {
 	runs := flag.String("runs", "", "names of runs to look at, separated by commas")
 	file := flag.String("file", "", "a report.html to open as a `file`")
 	pairs := flag.String("compare", "", "`A+B`, two runs to compare; more separated by commas")
+	series := flag.String("series", "", "`names` of sweeps to look at, separated by commas")
 	perfetto := flag.String("perfetto", "", "listen at this `address` as the Perfetto UI")
 	find := flag.Bool("find", false, "only say whether there is a browser: the status is 1 without one")
 	flag.Parse()
@@ -53,7 +54,7 @@ func main() {
 	if *find {
 		return
 	}
-	if err := check(*program, *out, *base, *file, *perfetto, split(*runs, ","), split(*pairs, ",")); err != nil {
+	if err := check(*program, *out, *base, *file, *perfetto, split(*runs, ","), split(*pairs, ","), split(*series, ",")); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -139,7 +140,7 @@ func split(text, by string) []string {
 	return strings.Split(text, by)
 }
 
-func check(program, out, base, file, perfettoAddress string, runs, compared []string) error {
+func check(program, out, base, file, perfettoAddress string, runs, compared, series []string) error {
 	var pairs [][]string
 	for _, text := range compared {
 		pairs = append(pairs, strings.Split(text, "+"))
@@ -181,6 +182,9 @@ func check(program, out, base, file, perfettoAddress string, runs, compared []st
 		step("index", func(t *tab) error { return c.index(t, l) }, l)
 		for _, name := range runs {
 			step("run "+name, func(t *tab) error { return c.run(t, l, name) }, l)
+		}
+		for _, name := range series {
+			step("series "+name, func(t *tab) error { return c.series(t, l, name) }, l)
 		}
 		for _, pair := range pairs {
 			step("comparison of "+strings.Join(pair, " and "), func(t *tab) error { return c.compared(t, l, pair) }, l)
@@ -253,6 +257,17 @@ func (c *checker) run(t *tab, l look, name string) error {
 	return errors.Join(append(errs, c.zoom(t, l, name))...)
 }
 
+// series looks at the page of a sweep.
+func (c *checker) series(t *tab, l look, name string) error {
+	if err := t.visit(c.base+"/series/"+name, `document.documentElement.dataset.ready && document.querySelector("#charts canvas")`); err != nil {
+		return err
+	}
+	return errors.Join(
+		fits(t), c.picture(t, "series-"+name+"-"+l.name, ""), t.click(`#statistic [data-statistic="p50"]`, .5, .5, 1),
+		t.wait(`/p50/.test(document.querySelector("#charts h3").textContent)`), t.click("#charts .u-over", .5, .5, 1),
+	)
+}
+
 // compared ticks two runs in the list and compares them.
 func (c *checker) compared(t *tab, l look, pair []string) error {
 	if err := t.visit(c.base+"/", `document.querySelector("#runs tbody tr")`); err != nil {
@@ -285,8 +300,8 @@ func (c *checker) compared(t *tab, l look, pair []string) error {
 // zoom uses everything that a mouse can.
 func (c *checker) zoom(t *tab, l look, name string) error {
 	zoomed, whole := `document.documentElement.dataset.zoomed === "true"`, `document.documentElement.dataset.zoomed === "false"`
-	var has struct{ Gaps, CDFs, Rows bool }
-	if err := t.eval(`({Gaps: !!document.getElementById("heat"), CDFs: !!document.querySelector("#cdfs canvas"), Rows: !document.getElementById("requests").hidden})`, &has); err != nil {
+	var has struct{ Gaps, CDFs, Rows, Windows bool }
+	if err := t.eval(`({Gaps: !!document.getElementById("heat"), CDFs: !!document.querySelector("#cdfs canvas"), Rows: !document.getElementById("requests").hidden, Windows: !!document.querySelector("#percentiles canvas")})`, &has); err != nil {
 		return err
 	}
 	do := func(what string, errs ...error) error {
@@ -305,9 +320,11 @@ func (c *checker) zoom(t *tab, l look, name string) error {
 			t.wait(`document.querySelector('#scale [data-scale="tail"]').getAttribute("aria-pressed") === "true"`),
 			t.click("#cdfs .u-over", .7, .5, 1))
 		errs = append(errs, c.picture(t, name+"-"+l.name+"-tail", "#latency"))
+		add("zoom into a distribution", t.drag("#cdfs .u-over", .2, .5, .5, .5))
+	}
+	if has.Windows {
 		add("percentiles on a scale of ratios", t.click(`#ratios [data-scale="log"]`, .5, .5, 1), t.wait(`document.querySelector('#ratios [data-scale="log"]').getAttribute("aria-pressed") === "true"`))
 		errs = append(errs, c.picture(t, name+"-"+l.name+"-log", "#percentiles"))
-		add("zoom into a distribution", t.drag("#cdfs .u-over", .2, .5, .5, .5))
 	}
 	if has.Gaps {
 		add("drag on the gaps", t.drag("#heat", .4, .5, .6, .5), t.wait(zoomed))
@@ -320,7 +337,7 @@ func (c *checker) zoom(t *tab, l look, name string) error {
 	add("drag a box on requests", t.drag("#waterfall", .2, .1, .7, .6), t.wait(zoomed))
 	errs = append(errs, c.picture(t, name+"-"+l.name+"-box", "#requests"))
 	add("all requests", t.click(`#waterfall-tools [data-do="all"]`, .5, .5, 1), t.wait(whole))
-	add("click a request", t.click("#waterfall", .5, .5, 1), t.wait(`!document.getElementById("request").hidden && /^Request \d+$/.test(document.querySelector("#request h3").textContent)`), t.wait(zoomed))
+	add("click a request", t.click("#waterfall", .5, .5, 1), t.wait(`!document.getElementById("request").hidden && /^Request \d+$/.test(document.querySelector("#request h3").textContent)`))
 	var jumps int
 	if err := t.eval(`document.querySelectorAll("#waterfall-jumps button").length`, &jumps); err == nil && jumps > 0 {
 		add("the slowest request", t.click("#waterfall-jumps button:last-child", .5, .5, 1), t.wait(`document.querySelector("#request .u-over")`))

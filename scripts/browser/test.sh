@@ -42,6 +42,9 @@ pids="$pids $!"
 "$bench" run vllm-torch --sim --set load.requests=300 --set load.rate=40 --set seed=1 --out "$out/runs/torch2" >"$out/torch2.log" 2>&1
 "$bench" run gaudi-e2e-multi --sim --out "$out/runs/gaudi" >"$out/gaudi.log" 2>&1
 
+# A sweep, where this build makes one of a scenario with a sweep in it.
+"$bench" run scripts/browser/sweep.yaml --sim --out "$out/runs/sweep" >"$out/sweep.log" 2>&1 || :
+
 # The UI that the pages are told of is one of the test's own.
 ui=127.0.0.1:$((20000 + $$ % 20000))
 "$bench" view "$out/runs" --no-open --perfetto "http://$ui" --idle 15m >/dev/null 2>"$out/view.log" &
@@ -49,6 +52,9 @@ pids="$pids $!"
 view=$(address "$out/view.log")
 
 set -- -out "$out/pictures" -view "$view" -runs staged,torch,gaudi -compare torch+torch2,staged+torch -perfetto "$ui"
+if [ -f "$out/runs/sweep/index.json" ]; then
+	set -- "$@" -series sweep
+fi
 if [ -f "$out/runs/staged/report.html" ]; then
 	set -- "$@" -file "$out/runs/staged/report.html"
 fi
