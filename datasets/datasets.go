@@ -39,9 +39,17 @@ type Sample struct {
 	Messages json.RawMessage
 	// Extra are members merged over the request's body, in order.
 	Extra []Member
+	// Later are the turns that follow in the source's own conversation, where Options.Conversations asked for them.
+	Later []Turn
 	// Timestamp is when the sample's source wants it sent, in seconds from the start; Timed says whether it does.
 	Timestamp float64
 	Timed     bool
+}
+
+// A Turn is what a user says later in a conversation, with the length of the answer wanted.
+type Turn struct {
+	Text         string
+	OutputTokens int
 }
 
 // A Member is one key of a JSON object whose order matters.

@@ -60,7 +60,7 @@ func FuzzConversations(f *testing.F) {
 	f.Add([]byte(`[{"conversations": [{"value": "a"}, {"value": "b"}], "image": "x"}, {}]`))
 	f.Add([]byte(`[`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		rows, err := readConversations(bytes.NewReader(data), "f")
+		rows, err := readConversations(bytes.NewReader(data), "f", true)
 		if (err == nil) != (len(rows) > 0) {
 			t.Fatalf("%d rows and %v", len(rows), err)
 		}

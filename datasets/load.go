@@ -36,6 +36,8 @@ type Options struct {
 	// Chat makes prompts into chat messages with their media inside (vLLM's
 	// --enable-multimodal-chat).
 	Chat bool
+	// Conversations keeps the later turns of sources that hold conversations (sharegpt).
+	Conversations bool
 	// SkipTemplate leaves prompts as they are where the chat template would be put
 	// around them.
 	SkipTemplate bool

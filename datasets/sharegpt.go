@@ -24,7 +24,11 @@ type conversation struct {
 	place          string
 	prompt, answer string
 	image, video   string
+	later          []exchange
 }
+
+// An exchange is a later turn of a conversation and its answer.
+type exchange struct{ prompt, answer string }
 
 // fits says whether lengths are those of an ordinary exchange, by the limits that vLLM
 // took over from its first benchmark.
@@ -34,8 +38,8 @@ func fits(prompt, output, maxPrompt, maxTotal int, anyOutput bool) bool {
 }
 
 // readConversations reads a JSON list one conversation at a time: the file is hundreds of
-// megabytes, most of which is not needed.
-func readConversations(r io.Reader, path string) ([]conversation, error) {
+// megabytes, most of which is not needed unless conversations are wanted whole.
+func readConversations(r io.Reader, path string, whole bool) ([]conversation, error) {
 	d := json.NewDecoder(bufio.NewReaderSize(r, 1<<20))
 	if tok, err := d.Token(); err != nil || tok != json.Delim('[') {
 		return nil, fmt.Errorf("%s: not a JSON list of conversations", path)
@@ -58,6 +62,13 @@ func readConversations(r io.Reader, path string) ([]conversation, error) {
 			return nil, fmt.Errorf("%s: a turn has no value", place)
 		}
 		c := conversation{place: place, prompt: *first, answer: *second}
+		for turn := 2; whole && turn+1 < len(entry.Conversations); turn += 2 {
+			prompt, answer := entry.Conversations[turn].Value, entry.Conversations[turn+1].Value
+			if prompt == nil || answer == nil {
+				return nil, fmt.Errorf("%s: a turn has no value", place)
+			}
+			c.later = append(c.later, exchange{*prompt, *answer})
+		}
 		for _, media := range []struct {
 			from json.RawMessage
 			to   *string
@@ -87,15 +98,28 @@ func (s *ShareGPT) load(b *build) error {
 		return err
 	}
 	defer file.Close()
-	rows, err := readConversations(file, s.Path)
+	rows, err := readConversations(file, s.Path, b.Conversations)
 	if err != nil {
 		return err
 	}
 	shuffled(b, b.Seed, rows)
-	type lengths struct{ prompt, answer int }
+	type lengths struct {
+		prompt, answer int
+		later          []Turn
+	}
 	err = inOrder(b.ctx, len(rows), b.Workers, func(i int) (l lengths, err error) {
 		if l.prompt, err = b.count(rows[i].prompt); err == nil {
 			l.answer, err = b.count(rows[i].answer)
+		}
+		for _, e := range rows[i].later {
+			turn := Turn{Text: e.prompt}
+			if s.OutputLen != nil {
+				turn.OutputTokens = *s.OutputLen
+			} else if err == nil {
+				turn.OutputTokens, err = b.count(e.answer)
+				turn.OutputTokens = max(turn.OutputTokens, 1)
+			}
+			l.later = append(l.later, turn)
 		}
 		if err != nil {
 			err = fmt.Errorf("%s: %w", rows[i].place, err)
@@ -110,7 +134,7 @@ func (s *ShareGPT) load(b *build) error {
 			return true, nil
 		}
 		sample := Sample{
-			ID: b.id(len(b.samples)), Prompt: Prompt{Text: rows[i].prompt}, InputTokens: l.prompt, OutputTokens: output,
+			ID: b.id(len(b.samples)), Prompt: Prompt{Text: rows[i].prompt}, InputTokens: l.prompt, OutputTokens: output, Later: l.later,
 		}
 		switch {
 		case rows[i].image != "":

@@ -18,6 +18,9 @@ func (o *benchOptions) talk(s *scenario.Scenario) {
 		Turns: o.MultiTurnTurns, MinTurns: o.MultiTurnMinTurns, MaxTurns: o.MultiTurnMaxTurns, TurnInputLen: o.PerTurnInputLen,
 		SharedPrefix: o.MultiTurnGlobalPrefix, OwnPrefix: o.MultiTurnConversationPart,
 	}
+	if o.DatasetName == "sharegpt" && !o.Given("multi_turn_num_turns") {
+		s.Load.Conversations.Turns = 0 // all that were recorded
+	}
 	s.Load.Think = scenario.Duration(o.MultiTurnDelayMS * 1e6)
 	if o.MultiTurnConcurrency != nil {
 		s.Load.Concurrency = *o.MultiTurnConcurrency

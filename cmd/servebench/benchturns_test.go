@@ -125,6 +125,29 @@ func TestMultiTurnCarriesTheHistory(t *testing.T) {
 	}
 }
 
+func TestMultiTurnOfRecordedConversations(t *testing.T) {
+	file := write(t, filepath.Join(t.TempDir(), "talks.json"), `[
+		{"conversations": [{"value": "one two three four five"}, {"value": "answer number one is this"}, {"value": "and then"}, {"value": "that"}, {"value": "third"}, {"value": "x y"}]},
+		{"conversations": [{"value": "only this one thing here"}, {"value": "answer to only this thing"}]}]`)
+	for _, tc := range []struct {
+		flags string
+		want  int
+	}{{"", 4}, {"--multi-turn-num-turns 2", 3}} {
+		sessions, _ := talked(t, append([]string{"--dataset-name", "sharegpt", "--dataset-path", file, "--num-prompts", "2", "--disable-shuffle"}, strings.Fields(tc.flags)...)...)
+		n := 0
+		for _, turns := range sessions {
+			n += len(turns)
+			last := turns[len(turns)-1].messages
+			if len(turns) > 1 && (last[0].Content != "one two three four five" || last[2].Content != "and then") {
+				t.Errorf("the last turn says %v", last)
+			}
+		}
+		if len(sessions) != 2 || n != tc.want {
+			t.Errorf("%q: %d sessions, %d turns; want 2, %d", tc.flags, len(sessions), n, tc.want)
+		}
+	}
+}
+
 func TestMultiTurnPrefixes(t *testing.T) {
 	sessions, _ := talked(t, "--num-prompts", "3", "--multi-turn-min-turns", "1", "--multi-turn-max-turns", "3", "--multi-turn-prefix-global-ratio", "0.25",
 		"--multi-turn-prefix-conversation-ratio", "0.25")

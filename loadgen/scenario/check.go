@@ -211,7 +211,7 @@ func (l *Load) check(f *faults, at string) {
 		if l.Requests == 0 {
 			f.add(at+".conversations", "give requests: the number of conversations")
 		}
-		if c.Turns < 1 && c.MinTurns < 1 || c.MaxTurns < c.MinTurns {
+		if c.Turns < 0 || c.MinTurns < 0 || c.MaxTurns < c.MinTurns || (c.MinTurns == 0) != (c.MaxTurns == 0) {
 			f.add(at+".conversations", "give turns above 0, or min_turns and max_turns with 1 <= min <= max")
 		}
 		if c.TurnInputLen < 0 || c.SharedPrefix < 0 || c.OwnPrefix < 0 || c.SharedPrefix+c.OwnPrefix >= 1 {

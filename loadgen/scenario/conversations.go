@@ -19,15 +19,26 @@ func (r *runner) conversations(ctx context.Context, tok datasets.Tokenizer, firs
 	if first == nil || first.Len() == 0 {
 		return nil, errors.New("conversations need a dataset")
 	}
-	turns, begins := c.turns(n, uint64(r.Seed))
+	recorded := r.Dataset.Name == "sharegpt"
+	turns, begins := c.turns(n, uint64(r.Seed), func(i int) int {
+		if !recorded {
+			return -1
+		}
+		sample := first.At(i % first.Len())
+		return 1 + len(sample.Later)
+	})
 	total := begins[n]
-	talk := talk{runner: r, turns: turns, begins: begins, first: first}
+	talk := talk{runner: r, turns: turns, begins: begins, first: first, recorded: recorded}
 	var err error
-	if c.SharedPrefix+c.OwnPrefix > 0 {
+	switch {
+	case recorded && (c.SharedPrefix+c.OwnPrefix > 0 || c.TurnInputLen > 0):
+		return nil, errors.New("conversations of sharegpt are recorded ones: they have no lengths and prefixes to choose")
+	case recorded:
+	case c.SharedPrefix+c.OwnPrefix > 0:
 		if err := talk.share(ctx, tok, total); err != nil {
 			return nil, err
 		}
-	} else if total > n {
+	case total > n:
 		var length *int
 		if c.TurnInputLen > 0 {
 			length = &c.TurnInputLen
@@ -37,15 +48,19 @@ func (r *runner) conversations(ctx context.Context, tok datasets.Tokenizer, firs
 		}
 	}
 	for _, set := range []datasets.Dataset{first, talk.later} {
-		if set != nil && set.At(0).Prompt.Text == "" {
+		if set != nil && (set.At(0).Prompt.Text == "" || len(set.At(0).Media) > 0) {
 			return nil, errors.New("conversations are made of texts: give a dataset of texts, and a tokenizer")
 		}
 	}
 	return &loadgen.Talks{Requests: total, KeepTexts: r.Report.Texts, Of: talk.of}, nil
 }
 
-// turns are the lengths of n conversations, and the number of turns before each and all of them.
-func (c *Conversations) turns(n int, seed uint64) (turns, begins []int) {
+// usualTurns is the length of a conversation that nothing else says.
+const usualTurns = 3
+
+// turns are the lengths of n conversations, and the number of turns before each and all of them. limit is how many turns a
+// conversation has to give, -1 when it has no end.
+func (c *Conversations) turns(n int, seed uint64, limit func(i int) int) (turns, begins []int) {
 	random := numpy.NewPython(seed)
 	begins = make([]int, n+1)
 	turns = make([]int, n)
@@ -53,6 +68,12 @@ func (c *Conversations) turns(n int, seed uint64) (turns, begins []int) {
 		turns[i] = c.Turns
 		if c.MaxTurns > 0 {
 			turns[i] = c.MinTurns + random.IntN(c.MaxTurns-c.MinTurns+1)
+		}
+		switch most := limit(i); {
+		case most >= 0 && (turns[i] == 0 || turns[i] > most):
+			turns[i] = most
+		case turns[i] == 0:
+			turns[i] = usualTurns
 		}
 		begins[i+1] = begins[i] + turns[i]
 	}
@@ -83,6 +104,8 @@ type talk struct {
 	turns, begins []int
 	// first begin the conversations, later go on with them.
 	first, later datasets.Dataset
+	// recorded says that the first samples hold the later turns.
+	recorded bool
 	// shared is what all prompts begin with, own what those of each conversation go on with; rest is what each turn ends with. With them
 	// no history grows.
 	shared string
@@ -163,6 +186,11 @@ func (t *talk) sample(c, turn, number int) datasets.Sample {
 		return s
 	case turn == 0:
 		return t.first.At(c % t.first.Len())
+	case t.recorded:
+		s := t.first.At(c % t.first.Len())
+		later := s.Later[turn-1]
+		s.Prompt, s.OutputTokens = datasets.Prompt{Text: later.Text}, later.OutputTokens
+		return s
 	}
 	return t.later.At((t.begins[c] - c + turn - 1) % t.later.Len())
 }

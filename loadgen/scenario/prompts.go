@@ -132,6 +132,7 @@ func (r *runner) loadDataset(ctx context.Context, tok datasets.Tokenizer, reques
 	options := datasets.Options{
 		Requests: requests, Seed: uint32(r.Seed), IDPrefix: r.idPrefix, Tokenizer: tok, NoOversample: d.NoOversample, KeepOrder: d.KeepOrder,
 		Chat: d.Chat, SkipTemplate: d.SkipTemplate, Compat: r.compat(), MaxModelLen: d.MaxModelLen,
+		Conversations: r.Load.Conversations != nil,
 	}
 	if d.TemplateArgs != nil {
 		var args map[string]json.RawMessage

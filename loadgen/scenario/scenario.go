@@ -204,7 +204,8 @@ type Stage struct {
 // Conversations say how long conversations are and what their turns share. Each turn carries all turns before it with their
 // replies, unless a prefix is shared: then every turn stands for itself, with the same length.
 type Conversations struct {
-	// Turns is how many turns each has; with MinTurns and MaxTurns the number is drawn between them.
+	// Turns is how many turns each has; with MinTurns and MaxTurns the number is drawn between them. The conversations of sharegpt
+	// are the recorded ones: they have at most so many turns, and all of theirs without a number. Elsewhere 0 is 3.
 	Turns    int `yaml:"turns,omitempty" json:"turns,omitempty"`
 	MinTurns int `yaml:"min_turns,omitempty" json:"min_turns,omitempty"`
 	MaxTurns int `yaml:"max_turns,omitempty" json:"max_turns,omitempty"`
