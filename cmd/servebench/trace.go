@@ -47,6 +47,9 @@ func (f *traceFlags) read() error {
 		if !ok || errors.Join(err1, err2) != nil {
 			return fmt.Errorf("--window %s: want A..B with durations, as in 100ms..2s", f.window)
 		}
+		if f.options.From < 0 || to != "" && f.options.To <= f.options.From {
+			return fmt.Errorf("--window %s: want A..B with A before B and not before the window's start, as in 100ms..2s", f.window)
+		}
 	}
 	if f.steps != "" {
 		from, to, ok := strings.Cut(f.steps, "..")
@@ -114,7 +117,7 @@ answers exactly. Several files are the ranks of one run. A run folder stands for
 	flags.StringVar(&f.options.By, "by", "short", "what the table of names is by: name, short, group, file, package, module")
 	flags.StringVar(&f.options.Thread, "thread", "", "Python times of threads whose name or id contains this `text`")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"csv", "html", "json", "text"}, cobra.ShellCompDirectiveNoFileComp))
-	cmd.AddCommand(traceMergeCommand(), traceSliceCommand(), traceThinCommand(), traceConvertCommand())
+	cmd.AddCommand(traceMergeCommand(), traceSliceCommand(), traceThinCommand(), traceConvertCommand(), traceOpenCommand())
 	return cmd
 }
 
@@ -266,14 +269,17 @@ func (c *conversion) register(cmd *cobra.Command) {
 	_ = cmd.RegisterFlagCompletionFunc("to", cobra.FixedCompletions([]string{"json", "perfetto"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
+func (c conversion) check() error {
+	if c != "json" && c != "perfetto" {
+		return fmt.Errorf("no form %q: have json, perfetto", string(c))
+	}
+	return nil
+}
+
 // write has make write a JSON trace to out, or to a file of its own that is converted to out.
 func (c conversion) write(out string, make func(path string) error) error {
-	switch c {
-	case "json":
+	if c == "json" {
 		return make(out)
-	case "perfetto":
-	default:
-		return fmt.Errorf("no form %q: have json, perfetto", string(c))
 	}
 	dir, err := os.MkdirTemp(filepath.Dir(out), ".servebench-*")
 	if err != nil {
@@ -334,6 +340,9 @@ whole trace, never on a slice: device work that was launched before it is missin
 			if given != 1 {
 				return errors.New("give one of --window, --steps and --around")
 			}
+			if err := to.check(); err != nil {
+				return err
+			}
 			if err := fresh(f.out); err != nil {
 				return err
 			}
@@ -352,6 +361,8 @@ whole trace, never on a slice: device work that was launched before it is missin
 				start, end, err = report.StepWindow(f.options.FirstStep, f.options.LastStep)
 			case report.Window == nil:
 				err = errors.New("the trace has no window")
+			case f.options.From.Nanoseconds() >= report.Window.Length():
+				err = fmt.Errorf("the window begins %v after the start of a trace of %v", f.options.From, time.Duration(report.Window.Length()))
 			default:
 				start, end = report.Window.Start+f.options.From.Nanoseconds(), report.Window.End
 				if f.options.To > 0 {
@@ -394,6 +405,9 @@ annotations, steps and compiles stay. Figures are worked out on the whole trace,
 			if err != nil {
 				return fmt.Errorf("--target: %w", err)
 			}
+			if err := to.check(); err != nil {
+				return err
+			}
 			if err := fresh(out); err != nil {
 				return err
 			}
@@ -428,17 +442,17 @@ func traceConvertCommand() *cobra.Command {
 		Example: "  servebench trace convert merged.trace.json.gz --to perfetto -o merged.pftrace",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := to.check(); err != nil {
+				return err
+			}
 			if err := fresh(out); err != nil {
 				return err
 			}
-			switch to {
-			case "perfetto":
+			if to == "perfetto" {
 				return toPerfetto(out, args[0])
-			case "json":
-				_, err := trace.InsertFile(out, args[0], trace.Additions{})
-				return failed(err)
 			}
-			return fmt.Errorf("no form %q: have json, perfetto", string(to))
+			_, err := trace.InsertFile(out, args[0], trace.Additions{})
+			return failed(err)
 		},
 	}
 	to.register(cmd)
