@@ -26,6 +26,8 @@ type runFlags struct {
 	startAt          string
 	profileOptional  bool
 	maxFailures      int
+
+	check, dryRun, retryFailed bool
 }
 
 func runCommand(i *interrupts) *cobra.Command {
@@ -35,10 +37,15 @@ func runCommand(i *interrupts) *cobra.Command {
 		Short: "Carry out a scenario from end to end",
 		Long: `run carries out a scenario: it starts the server that the scenario names (or uses the one at --url, or the simulator), waits
 until it is ready, starts its profiler, sends the load, stops the profiler, collects the traces, puts the requests into them, and
-prints the figures. Everything is kept in a run folder.`,
+prints the figures. Everything is kept in a run folder.
+
+A scenario with repeats, a sweep or a search makes several runs in one folder, with an index. Interrupted, the same command with --out
+FOLDER goes on where it ended.`,
 		Example: `  servebench run gaudi-e2e-multi --sim
   servebench run gaudi-e2e-multi --url http://127.0.0.1:8080 --trace-dir /tmp
-  servebench run vllm-torch --sim --set load.rate=8 --set load.requests=40`,
+  servebench run vllm-torch --sim --set load.rate=8 --set load.requests=40
+  servebench run vllm-torch --sim --dry-run
+  servebench run vllm-torch --sim --set profile=null --set "sweep={grid: {load.concurrency: [1, 2, 4]}}"`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return fmt.Errorf("run takes one scenario, a preset or a file, not %d: presets are %s", len(args), list(scenario.Presets()))
@@ -49,6 +56,9 @@ prints the figures. Everything is kept in a run folder.`,
 			return scenario.Presets(), cobra.ShellCompDirectiveDefault
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.check {
+				return checkScenario(cmd, args[0], f.sets)
+			}
 			s, err := scenario.Read(args[0], f.sets)
 			if err != nil {
 				return err
@@ -60,8 +70,13 @@ prints the figures. Everything is kept in a run folder.`,
 				s.Objectives.MaxFailures = &f.maxFailures
 			}
 			o, err := f.options(s)
-			if err != nil {
+			switch {
+			case err != nil:
 				return err
+			case f.dryRun:
+				return dryRun(cmd, s, o)
+			case s.IsSeries():
+				return carryOutSeries(cmd, i, s, scenario.SeriesOptions{Options: o, RetryFailed: f.retryFailed})
 			}
 			return carryOut(cmd, i, s, o)
 		},
@@ -76,7 +91,11 @@ prints the figures. Everything is kept in a run folder.`,
 	flags.StringVar(&f.startAt, "start-at", "", "begin the load at this `time` (RFC 3339)")
 	flags.BoolVar(&f.profileOptional, "profile-optional", false, "go on without a profile when the server refuses to start its profiler")
 	flags.IntVar(&f.maxFailures, "max-failures", 0, "count the run as failed when more than `n` requests fail (default: when all do)")
+	flags.BoolVar(&f.check, "check", false, "say whether the scenario has faults, all at once, and run nothing")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be run and sent, and run and send nothing")
+	flags.BoolVar(&f.retryFailed, "retry-failed", false, "of a sweep taken up again, make runs again that failed")
 	cmd.MarkFlagsMutuallyExclusive("url", "sim")
+	cmd.MarkFlagsMutuallyExclusive("check", "dry-run")
 	return cmd
 }
 

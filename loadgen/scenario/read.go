@@ -323,8 +323,10 @@ func (l *loader) decode(node *yaml.Node) (*Scenario, error) {
 			found = append(found, p)
 		}
 	}
-	if len(found) == 0 {
-		found = s.pointProblems()
+	for _, p := range s.pointProblems() {
+		if !slices.Contains(found, p) {
+			found = append(found, p)
+		}
 	}
 	if len(found) > 0 {
 		return nil, found

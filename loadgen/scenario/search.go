@@ -172,13 +172,19 @@ type trial struct {
 	why string
 	// doubtful says that saturation was neither shown nor excluded.
 	doubtful bool
+	// void says that it tells nothing of the server.
+	void bool
 }
 
 // A tried value is one with the trials made of it.
 type tried struct {
 	value  float64
 	trials []trial
+	voids  int
 }
+
+// mostVoids is how many runs of a value may be void. Then it counts as failed: with this client, nothing can be said beyond it.
+const mostVoids = 2
 
 func (t *tried) held() int {
 	n := 0
@@ -211,6 +217,8 @@ type SearchResult struct {
 	Tolerance float64  `json:"tolerance"`
 	// Doubtful counts runs in which saturation was neither shown nor excluded.
 	Doubtful int `json:"doubtful_runs,omitempty"`
+	// Void counts runs that were made again because the client, not the server, was the limit.
+	Void int `json:"void_runs,omitempty"`
 	// Ended says why it ended.
 	Ended string `json:"ended"`
 	// Text says it in a sentence or two.
@@ -242,11 +250,16 @@ func (q Search) search(ctx context.Context, try func(ctx context.Context, value 
 			if !all && (2*held > n || 2*lost > n) {
 				break
 			}
-			one, err := try(ctx, v, len(t.trials))
+			one, err := try(ctx, v, len(t.trials)+t.voids)
 			if err != nil {
 				return false, err
 			}
 			r.Runs++
+			if one.void && t.voids < mostVoids {
+				t.voids++
+				r.Void++
+				continue
+			}
 			if one.doubtful {
 				r.Doubtful++
 			}
@@ -395,6 +408,9 @@ func (r *SearchResult) fill(best, failed *tried) {
 			best.value, unit, r.BestHeld, r.BestRuns, failed.value, r.FailedHeld, r.FailedRuns, failed.why(false), math.Floor(c*100))
 	}
 	r.Text += fmt.Sprintf(". It took %d runs and ended because %s.", r.Runs, r.Ended)
+	if r.Void > 0 {
+		r.Text += fmt.Sprintf(" %d runs were made again because the client was the limit in them.", r.Void)
+	}
 	if r.Doubtful > 0 {
 		r.Text += fmt.Sprintf(" In %d runs it was neither shown nor excluded that the server fell behind: longer runs tell.", r.Doubtful)
 	}

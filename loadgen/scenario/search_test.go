@@ -211,6 +211,18 @@ func TestSearchDecidesByMajority(t *testing.T) {
 			}
 			return bad
 		}, 19.87, 20.75, "narrow"},
+		{"two void runs are made again", Search{Field: "load.concurrency", To: 4}, func(v float64, repeat int) trial {
+			if v == 2 && repeat < 2 {
+				return trial{void: true}
+			}
+			return good
+		}, 4, 0, "highest"},
+		{"a client that cannot", Search{Field: "load.concurrency", To: 4}, func(v float64, repeat int) trial {
+			if v > 2 {
+				return trial{void: true}
+			}
+			return good
+		}, 2, 3, "narrow"},
 		{"too many runs", Search{From: 1, Runs: 4}, func(v float64, _ int) trial { return good }, 8, 0, "most that it may make"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

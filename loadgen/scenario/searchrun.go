@@ -88,7 +88,7 @@ func (r *RunLine) judge(s *Scenario, tolerance float64) trial {
 		return trial{why: firstLine(r.Reason)}
 	}
 	if r.Figures.Client == summary.ClientBound {
-		return trial{why: "the client, not the server, was the limit"}
+		return trial{void: true, why: "the client, not the server, was the limit"}
 	}
 	for _, b := range r.Bounds {
 		switch {

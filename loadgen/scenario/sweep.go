@@ -474,8 +474,12 @@ func clone(n *yaml.Node) *yaml.Node {
 
 // pointProblems are those of the sweep's points, each said once.
 func (s *Scenario) pointProblems() Problems {
+	var f faults
 	if s.Sweep == nil {
 		return nil
+	}
+	if s.Sweep.check(&f); len(f) > 0 {
+		return nil // what the points are is not sure
 	}
 	const most = 50
 	var found Problems

@@ -91,6 +91,10 @@ sweep:
 `
 	_, err := Parse("x.yaml", text)
 	var problems Problems
+	if _, base := Parse("x.yaml", strings.Replace(text, "requests: 4", "requests: 4, nonsense: 1", 1)); base == nil ||
+		!strings.Contains(base.Error(), "x.yaml:5:20: load.rate: -2") || !strings.Contains(base.Error(), `"nonsense"`) {
+		t.Errorf("a fault of the base hides those of the points, or the other way round: %v", base)
+	}
 	if !errors.As(err, &problems) {
 		t.Fatalf("error %v; want problems", err)
 	}

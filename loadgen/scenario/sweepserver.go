@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"servebench/loadgen/server"
 )
@@ -14,6 +15,8 @@ import (
 type keeper struct {
 	host *host
 	key  string
+	// general is the key with the run folder taken out.
+	general string
 	// launches counts the servers that were started; fresh says that the last one was started for the present run.
 	launches int
 	fresh    bool
@@ -41,6 +44,10 @@ func (k *keeper) take(r *runner, what string, start func() (*host, error)) (*hos
 		k.fresh = false
 		return k.host, nil
 	}
+	general := strings.ReplaceAll(key, r.Dir, "${run}")
+	if k.host != nil && k.general == general && k.alive() {
+		r.note("%s is started anew for every run, because its command, its environment or its traces' folder names ${run}", what)
+	}
 	if err := k.stop(); err != nil {
 		r.Watcher.Warn("stopping the server: " + err.Error())
 	}
@@ -49,7 +56,7 @@ func (k *keeper) take(r *runner, what string, start func() (*host, error)) (*hos
 	if err != nil {
 		return nil, err
 	}
-	k.host, k.key, k.fresh = h, key, true
+	k.host, k.key, k.general, k.fresh = h, key, general, true
 	k.launches++
 	return h, nil
 }
@@ -97,13 +104,15 @@ func (k *keeper) reset(ctx context.Context, r *runner) error {
 // serverKey is the same for two runs that can share a server. Placeholders are filled in by then, so that a command that names its
 // run folder is another one in every run.
 func (r *runner) serverKey() (string, error) {
-	about := map[string]any{"sim": r.Options.Sim, "before": r.Server.Before, "command": r.Server.Command, "env": r.Server.Env, "dir": r.Server.Dir,
-		"url": r.Server.URL, "flag": r.Server.ProfilerFlag}
+	about := map[string]any{}
+	if r.Options.Sim {
+		about["sim"], about["model"] = r.Scenario.Sim, r.Model
+	} else {
+		about["before"], about["command"], about["env"], about["dir"] = r.Server.Before, r.Server.Command, r.Server.Env, r.Server.Dir
+		about["url"], about["flag"] = r.Server.URL, r.Server.ProfilerFlag
+	}
 	if r.Profile != nil {
 		about["traces"], about["profiler"] = r.traceFolder(r.Dir), r.Profile.Kind
-	}
-	if r.Options.Sim {
-		about["config"], about["model"] = r.Scenario.Sim, r.Model
 	}
 	text, err := json.Marshal(about)
 	return string(text), err
