@@ -166,11 +166,11 @@ func TestMachineCrash(t *testing.T) {
 	}
 	rng := rand.New(rand.NewPCG(6, 0))
 	most := 0
-	for i := range 6000 {
+	for i := range 2000 {
 		if err := w.Record(numbered(i)); err != nil {
 			t.Fatal(err)
 		}
-		if rng.IntN(100) > 0 {
+		if rng.IntN(60) > 0 {
 			continue
 		}
 		synced := w.Synced()
@@ -191,8 +191,8 @@ func TestMachineCrash(t *testing.T) {
 	if err := w.Close(OK, ""); err != nil {
 		t.Fatal(err)
 	}
-	if w.Synced() != 6000 || most == 0 {
-		t.Errorf("%d of 6000 records are synced at the end, %d were before it", w.Synced(), most)
+	if w.Synced() != 2000 || most == 0 {
+		t.Errorf("%d of 2000 records are synced at the end, %d were before it", w.Synced(), most)
 	}
 }
 

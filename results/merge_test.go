@@ -243,7 +243,7 @@ func TestMergedRunIsTheWholeRun(t *testing.T) {
 	for _, loop := range []struct {
 		name string
 		recs []results.Record
-	}{{"open loop", openLoop(400)}, {"closed loop", closedLoop(300, 13)}, {"fewer requests than shards", openLoop(5)}} {
+	}{{"open loop", openLoop(160)}, {"closed loop", closedLoop(120, 13)}, {"fewer requests than shards", openLoop(5)}} {
 		for _, basis := range []results.Basis{results.Service, results.VLLM} {
 			m := manifest(basis, loop.recs)
 			want := reports(t, write(t, filepath.Join(t.TempDir(), "whole"), m, loop.recs, nil))
