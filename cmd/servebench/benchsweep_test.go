@@ -246,6 +246,47 @@ func TestSweepWorkload(t *testing.T) {
 	}
 }
 
+func TestSweepStartup(t *testing.T) {
+	dir := t.TempDir()
+	script := write(t, filepath.Join(dir, "startup.sh"), `case "$*" in *--help=all*) echo --model --eager --output-json; exit;; esac
+for last; do :; done
+echo "{\"args\": \"$*\", \"seconds\": 1.5}" > "$last"
+`)
+	serve := write(t, filepath.Join(dir, "serve.json"), `[{"eager": true, "unknown_flag": 3}, {"eager": false}]`)
+	args := []string{"bench", "sweep", "startup", "--startup-cmd", "sh " + script + " --model m", "--serve-params", serve, "-o", dir, "-e", "x"}
+	if status, _, errs := servebench(t, args...); status != 0 || !strings.Contains(errs, "unknown_flag is left out") {
+		t.Fatalf("exit %d\n%s", status, errs)
+	}
+	runs, err := readSummary(filepath.Join(dir, "x", "SERVE--eager=True", "summary.json"))
+	if err != nil || len(runs) != 1 {
+		t.Fatalf("%d runs, %v", len(runs), err)
+	}
+	given, _ := runs[0].Get("args")
+	if seconds, _ := numberOf(runs[0], "seconds"); seconds != 1.5 || !strings.HasPrefix(argparse.Str(given), "--model m --eager --output-json ") {
+		t.Errorf("%s", argparse.Dumps(runs[0]))
+	}
+	if status, _, _ := servebench(t, append(args, "-e", "y", "--strict-params")...); status != exitFailed {
+		t.Errorf("strict: exit %d; want %d", status, exitFailed)
+	}
+}
+
+func TestSweepServerThatDies(t *testing.T) {
+	dir, port := t.TempDir(), freePort(t)
+	args := []string{"bench", "sweep", "serve", "--serve-cmd", "sh -c 'echo no device; exit 3' --port " + port, "--bench-cmd", "true", "-o", dir, "-e", "x"}
+	status, _, errs := servebench(t, args...)
+	if status != exitFailed || !strings.Contains(errs, "exit status 3") || !strings.Contains(errs, "no device") {
+		t.Errorf("exit %d\n%s", status, errs)
+	}
+	status, _, errs = servebench(t, append(args, "-e", "y", "--continue-on-error")...)
+	failure, err := readObject(filepath.Join(dir, "y", "SERVE--failure.json"))
+	if status != exitFailed || err != nil {
+		t.Fatalf("going on: exit %d, %v\n%s", status, err, errs)
+	}
+	if kind, _ := failure.Get("error_type"); kind != "ServerDied" {
+		t.Errorf("%s", argparse.Dumps(failure))
+	}
+}
+
 func TestFilters(t *testing.T) {
 	for _, tc := range []struct {
 		value    any
