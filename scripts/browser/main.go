@@ -337,6 +337,10 @@ func (c *checker) zoom(t *tab, l look, name string) error {
 	add("drag a box on requests", t.drag("#waterfall", .2, .1, .7, .6), t.wait(zoomed))
 	errs = append(errs, c.picture(t, name+"-"+l.name+"-box", "#requests"))
 	add("all requests", t.click(`#waterfall-tools [data-do="all"]`, .5, .5, 1), t.wait(whole))
+	add("requests from their start", t.click(`#waterfall-by [data-by="start"]`, .5, .5, 1),
+		t.wait(`document.querySelector('#waterfall-by [data-by="start"]').getAttribute("aria-pressed") === "true"`), t.drag("#waterfall", .2, .1, .7, .6))
+	errs = append(errs, c.picture(t, name+"-"+l.name+"-aligned", "#requests"))
+	add("by time again", t.click(`#waterfall-tools [data-do="all"]`, .5, .5, 1), t.click(`#waterfall-by [data-by="time"]`, .5, .5, 1), t.wait(whole))
 	add("click a request", t.click("#waterfall", .5, .5, 1), t.wait(`!document.getElementById("request").hidden && /^Request \d+$/.test(document.querySelector("#request h3").textContent)`))
 	var jumps int
 	if err := t.eval(`document.querySelectorAll("#waterfall-jumps button").length`, &jumps); err == nil && jumps > 0 {

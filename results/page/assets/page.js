@@ -196,14 +196,14 @@ function pane(canvas, height, margin, draw, extra = {}) {
   return p;
 }
 
-function timeAxis(ctx, p) {
+function timeAxis(ctx, p, {from, to} = range, x = p.x) {
   const y = p.height - p.margin.bottom;
   ctx.fillStyle = color("muted"); ctx.textAlign = "center"; ctx.textBaseline = "top";
-  const rough = (range.to - range.from) / Math.max(2, (p.width - p.margin.left) / 90), power = 10 ** Math.floor(Math.log10(rough));
+  const rough = (to - from) / Math.max(2, (p.width - p.margin.left) / 90), power = 10 ** Math.floor(Math.log10(rough));
   const by = [1, 2, 5, 10].map(m => m * power).find(v => v >= rough);
-  for (let i = Math.ceil(range.from / by); i * by <= range.to; i++) {
-    const x = p.x(i * by);
-    ctx.fillText(tick(i * by) + " s", Math.min(Math.max(x, 16), p.width - 16), y + 6);
+  for (let i = Math.ceil(from / by); i * by <= to; i++) {
+    const text = tick(i * by) + " s", half = ctx.measureText(text).width / 2;
+    ctx.fillText(text, Math.min(Math.max(x(i * by), half), p.width - half), y + 6);
   }
 }
 
@@ -333,6 +333,7 @@ if (data.heat) {
   }
   const endAt = i => start[i] + (Number.isNaN(e2el[i]) ? 0 : e2el[i] / 1000);
   let view = {from: 0, to: n}, chosen = -1, keep = false;
+  let aligned = false; // all requests from one start, instead of by the clock
   const margin = {left: 56, right: 8, top: 4, bottom: 24}, says = $("waterfall-says");
 
   const p = pane($("waterfall"), () => innerWidth < 700 ? 380 : 460, margin, (ctx, p) => {
@@ -341,33 +342,41 @@ if (data.heat) {
     ctx.fillStyle = color("wash"); ctx.globalAlpha = .5; ctx.fillRect(margin.left, margin.top, p.width - margin.left - margin.right, height); ctx.globalAlpha = 1;
     ctx.save();
     ctx.beginPath(); ctx.rect(margin.left, margin.top, p.width - margin.left - margin.right, height); ctx.clip();
-    marks(ctx, p.x, margin.top, height, 1, tall * rows > 0 && data.marks.some(m => m.kind === "stage"));
-    const bar = (y, h, from, to, hue) => { ctx.fillStyle = hue; const x = p.x(from); ctx.fillRect(x, y, Math.max(p.x(to) - x, .7), h); };
     const first = Math.max(0, Math.floor(view.from)), last = Math.min(n, Math.ceil(view.to));
+    const dueAt = i => Number.isNaN(wait[i]) ? start[i] : start[i] - wait[i] / 1000;
+    let place = (i, t) => p.x(t), shown = range, across = p.x;
+    if (aligned) {
+      // The longest of the requests that are shown fills the width.
+      shown = {from: 0, to: 1e-3};
+      for (let i = first; i < last; i++) shown = {from: Math.min(shown.from, dueAt(i) - start[i]), to: Math.max(shown.to, endAt(i) - start[i])};
+      across = t => margin.left + (t - shown.from) / (shown.to - shown.from) * (p.width - margin.left - margin.right);
+      place = (i, t) => across(t - start[i]);
+    } else marks(ctx, p.x, margin.top, height, 1, data.marks.some(m => m.kind === "stage"));
     for (let i = first; i < last; i++) {
-      const end = endAt(i), due = Number.isNaN(wait[i]) ? start[i] : start[i] - wait[i] / 1000;
-      if (end < range.from || due > range.to) continue;
+      const end = endAt(i), due = dueAt(i);
+      if (!aligned && (end < range.from || due > range.to)) continue;
+      const bar = (y, h, from, to, hue, least = .7) => { const x = place(i, from), wide = place(i, to) - x; if (wide > .5 || least) { ctx.fillStyle = hue; ctx.fillRect(x, y, Math.max(wide, least), h); } };
       // Whole pixels: rows thinner than one would make stripes that nobody sent.
       const above = margin.top + (i - view.from) * tall, y = tall > 3 ? above + tall * .12 : Math.floor(above), h = tall > 3 ? tall * .76 : Math.max(Math.ceil(above + tall) - y, 1);
-      if (start[i] > due) bar(y, h, due, start[i], hues.wait);
+      if (start[i] > due) bar(y, h, due, start[i], hues.wait, 0);
       if (failed[i]) { bar(y, h, start[i], end, hues.fail); continue; }
       const token = Number.isNaN(ttft[i]) ? end : start[i] + ttft[i] / 1000;
-      bar(y, h, start[i], token, hues.first);
-      const gaps = followed.get(i), single = tall >= 5 && gaps && gaps.length && (p.x(end) - p.x(token)) / gaps.length > 2.5;
+      bar(y, h, start[i], token, hues.first, 0);
+      const gaps = followed.get(i), single = tall >= 5 && gaps && gaps.length && (place(i, end) - place(i, token)) / gaps.length > 2.5;
       if (end > token) { ctx.globalAlpha = single ? .45 : 1; bar(y, h, token, end, hues.decode); ctx.globalAlpha = 1; }
       if (single) {
         let t = token;
         ctx.fillStyle = hues.token;
-        ctx.fillRect(p.x(t) - .6, y, 1.2, h);
-        for (const g of gaps) { t += g / 1000; ctx.fillRect(p.x(t) - .6, y, 1.2, h); }
+        ctx.fillRect(place(i, t) - .6, y, 1.2, h);
+        for (const g of gaps) { t += g / 1000; ctx.fillRect(place(i, t) - .6, y, 1.2, h); }
       }
-      if (i === chosen && tall > 3) { ctx.strokeStyle = hues.ink; ctx.lineWidth = 1; ctx.strokeRect(p.x(due) - 2, y - 1.5, p.x(end) - p.x(due) + 4, h + 3); }
+      if (i === chosen && tall > 3) { ctx.strokeStyle = hues.ink; ctx.lineWidth = 1; ctx.strokeRect(place(i, due) - 2, y - 1.5, place(i, end) - place(i, due) + 4, h + 3); }
     }
     ctx.restore();
     ctx.fillStyle = color("muted"); ctx.textAlign = "right"; ctx.textBaseline = "middle";
     const step = Math.max(1, Math.ceil(rows / Math.max(2, height / 34)));
     for (let i = Math.ceil(view.from); i < view.to && n; i += step) ctx.fillText("#" + id[i], margin.left - 6, Math.min(Math.max(margin.top + (i + .5 - view.from) * tall, 8), p.height - margin.bottom - 4));
-    timeAxis(ctx, p);
+    timeAxis(ctx, p, shown, across);
   }, {
     timeMoved() {
       if (keep) return;
@@ -423,6 +432,7 @@ if (data.heat) {
   drag(p, {
     boxed: (a, b) => {
       const y0 = rowAt(Math.min(a[1], b[1])), y1 = rowAt(Math.max(a[1], b[1])) + 1;
+      if (aligned) { view = {from: Math.max(0, y0), to: Math.min(n, y1)}; return; }
       // A flat drag is one of time.
       if (Math.abs(a[1] - b[1]) < 12) setTime(p.time(Math.min(a[0], b[0])), p.time(Math.max(a[0], b[0])));
       else zoom(p.time(Math.min(a[0], b[0])), p.time(Math.max(a[0], b[0])), y0, y1);
@@ -439,6 +449,7 @@ if (data.heat) {
     zoom(t - half, t + half, m - rows, m + rows);
   };
   const all = () => { chosen = -1; $("request").hidden = true; zoom(whole.from, whole.to, 0, n); };
+  choose($("waterfall-by"), b => { aligned = b.dataset.by === "start"; paint(); });
   const acts = {in: () => scale(.5), out: () => scale(2), all};
   $("waterfall-tools").querySelectorAll("button").forEach(b => b.addEventListener("click", () => acts[b.dataset.do]()));
   p.canvas.addEventListener("keydown", e => {
