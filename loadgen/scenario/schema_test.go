@@ -177,13 +177,14 @@ func TestSchemaAndLoaderAgree(t *testing.T) {
 	// Signs are a matter of meaning too.
 	replacements := []string{`"5s"`, `"nonsense!"`, `"300"`, `"5%"`, `"inf"`, `7`, `-7`, `0`, `2.5`, `true`, `[]`, `["a"]`, `[[1]]`, `{}`, `{"nonsense": 1}`, `{"ttft": "1s"}`, `{"a": [1]}`}
 	tried, refused := 0, 0
+	top := map[string]any{} // one key at a time, which is quicker
 	compare := func(what string) {
-		text, err := json.Marshal(whole)
+		text, err := json.Marshal(top)
 		if err != nil {
 			t.Fatal(err)
 		}
 		tried++
-		invalid := schema.Validate(whole)
+		invalid := schema.Validate(top)
 		unreadable := readable(text)
 		if invalid != nil {
 			refused++
@@ -223,8 +224,9 @@ func TestSchemaAndLoaderAgree(t *testing.T) {
 			}
 		}
 	}
-	top := whole.(map[string]any)
-	for key, v := range top {
+	for key, v := range whole.(map[string]any) {
+		clear(top)
+		top[key] = v
 		walk(v, key, func(n any) { top[key] = n })
 	}
 	top["surely_unknown"] = json.Number("1")

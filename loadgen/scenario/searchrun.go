@@ -78,6 +78,9 @@ func (v *series) try(ctx context.Context, s *Scenario, q *Search, value float64,
 		return trial{}, errors.Join(fmt.Errorf("%s measured nothing: %s", line.Folder, line.Reason), v.write())
 	}
 	one := line.judge(&run, float64(q.Tolerance))
+	if one.void && v.anyClient {
+		one = trial{held: true}
+	}
 	line.Held, line.Why = &one.held, one.why
 	return one, v.write()
 }

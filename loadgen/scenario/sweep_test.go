@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"servebench/loadgen/sim"
 	"servebench/results"
 )
 
@@ -185,6 +187,7 @@ func (h *heard) Note(text string)  { h.notes = append(h.notes, text) }
 func (h *heard) Warn(text string)  { h.warnings = append(h.warnings, text) }
 
 func TestSweepRunsOnOneServer(t *testing.T) {
+	t.Parallel()
 	s := parsed(t, quick+"repeats: 2\nsweep: {grid: {sim.max_num_seqs: [4, 8], load.concurrency: [1, 2]}, order: counterbalanced}")
 	dir := filepath.Join(t.TempDir(), "s")
 	watcher := new(heard)
@@ -260,6 +263,7 @@ func TestSweepRunsOnOneServer(t *testing.T) {
 }
 
 func TestFailedPointDoesNotEndASweep(t *testing.T) {
+	t.Parallel()
 	s := parsed(t, quick+"sweep: {points: [{load.concurrency: 2}, {endpoint: /v1/nothing}, {load.concurrency: 3}]}")
 	dir := filepath.Join(t.TempDir(), "s")
 	x, err := RunSeries(t.Context(), s, SeriesOptions{Options: Options{Dir: dir, Sim: true}})
@@ -283,7 +287,7 @@ func TestFailedPointDoesNotEndASweep(t *testing.T) {
 	}
 }
 
-// measured are the fields of an index that another run of the same sweep may have otherwise.
+// withoutTimes is an index without what another run of the same sweep may have otherwise.
 func withoutTimes(t *testing.T, x *Index) string {
 	t.Helper()
 	y := *x
@@ -331,6 +335,7 @@ func TestSweepChild(t *testing.T) {
 
 // A sweep that was killed in the middle of a run, twice, has the index of one that was not, apart from times.
 func TestKilledSweepResumes(t *testing.T) {
+	t.Parallel()
 	whole := filepath.Join(t.TempDir(), "whole")
 	s := parsed(t, killedSweep)
 	want, err := RunSeries(t.Context(), s, SeriesOptions{Options: Options{Dir: whole, Sim: true}})
@@ -401,6 +406,7 @@ func TestKilledSweepResumes(t *testing.T) {
 }
 
 func TestInterruptedSweepResumes(t *testing.T) {
+	t.Parallel()
 	s := parsed(t, quick+"sweep: {grid: {load.concurrency: [1, 2, 3]}}")
 	dir := filepath.Join(t.TempDir(), "s")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -467,5 +473,97 @@ func TestCurves(t *testing.T) {
 	front := pareto([]CurvePoint{{1, "", 10, 5}, {2, "", 10, 4}, {3, "", 12, 4}, {4, "", 11, 9}})
 	if !slices.Equal(front, []int{3}) {
 		t.Errorf("front %v; want 3 alone", front)
+	}
+}
+
+// TestServerChild is no test: it is the server that TestLaunchedServerOutlivesRuns launches.
+func TestServerChild(t *testing.T) {
+	address := os.Getenv("SERVEBENCH_TEST_SERVER")
+	if address == "" {
+		t.Skip("only a process of TestLaunchedServerOutlivesRuns runs this")
+	}
+	s, err := sim.New(sim.Config{Model: "m", FirstToken: time.Millisecond, DevMode: os.Getenv("DEV") == "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println("serving", os.Getpid())
+	_ = s.Serve(l)
+}
+
+// A launched server is started anew only where its own part of the scenario changes, or dies; its cache is emptied where it can be.
+func TestLaunchedServerOutlivesRuns(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	s := parsed(t, `
+name: launched
+model: m
+tokenizer: none
+server:
+  command: ["`+os.Args[0]+`", "-test.run=^TestServerChild$", "-test.v"]
+  env: {SERVEBENCH_TEST_SERVER: "`+address+`", DEV: 1}
+  url: http://`+address+`
+  ready_within: 60s
+load: {requests: 3}
+sweep: {grid: {server.env.DEV: [1, 0], load.concurrency: [1, 2]}}
+`)
+	dir := filepath.Join(t.TempDir(), "s")
+	x, err := RunSeries(t.Context(), s, SeriesOptions{Options: Options{Dir: dir}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range x.Runs {
+		_, err := os.Stat(filepath.Join(dir, r.Folder, "server.log"))
+		cache, _, _ := strings.Cut(r.Cache, ":")
+		got = append(got, fmt.Sprintf("%s %s log %t %s", r.Status, cache, err == nil, r.Reason))
+	}
+	want := []string{"ok fresh server log true ", "ok reset log false ", "ok fresh server log true ", "ok not reset log false "}
+	if !slices.Equal(got, want) {
+		t.Errorf("runs %q; want %q", got, want)
+	}
+	if len(x.Notes) != 1 || !strings.Contains(x.Notes[0], "VLLM_SERVER_DEV_MODE=1") {
+		t.Errorf("notes %q; want a word on the cache that could not be emptied", x.Notes)
+	}
+	if conn, err := net.Dial("tcp", address); err == nil {
+		conn.Close()
+		t.Error("the last server still runs")
+	}
+}
+
+// A runs, then B twice, then A: what stays the same between two runs goes on.
+func TestABRunsThereAndBack(t *testing.T) {
+	t.Parallel()
+	a, b := parsed(t, quick), parsed(t, strings.Replace(quick, "concurrency: 3", "concurrency: 2", 1))
+	dir := filepath.Join(t.TempDir(), "s")
+	x, err := RunAB(t.Context(), a, b, 2, SeriesOptions{Options: Options{Dir: dir, Sim: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range x.Runs {
+		got = append(got, fmt.Sprintf("%s %s seed %d %s", r.Folder, r.Status, r.Seed, r.Cache))
+	}
+	want := []string{"runs/A-r1 ok seed 3 fresh server", "runs/B-r1 ok seed 3 reset", "runs/B-r2 ok seed 4 reset", "runs/A-r2 ok seed 4 reset"}
+	if !slices.Equal(got, want) {
+		t.Errorf("runs %q; want %q", got, want)
+	}
+	if !slices.Equal(x.Folders(2), []string{"runs/B-r1", "runs/B-r2"}) {
+		t.Errorf("folders of B: %q", x.Folders(2))
+	}
+	differences, err := Differences(a, b)
+	if err != nil || len(differences) != 1 || differences[0].Path != "load.concurrency" {
+		t.Errorf("differences %v, %v", differences, err)
+	}
+	if _, err := RunAB(t.Context(), a, parsed(t, quick+"repeats: 2"), 2, SeriesOptions{Options: Options{Dir: dir, Sim: true}}); err == nil || !strings.Contains(err.Error(), "several runs") {
+		t.Errorf("a series as a side: %v", err)
 	}
 }
