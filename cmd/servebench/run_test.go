@@ -215,7 +215,7 @@ func TestInterrupt(t *testing.T) {
 	})
 	root := rootCommand(&interrupts{end: ctx, leave: context.Background()})
 	root.SetArgs([]string{"bench", "serve", "--base-url", url, "--model", "m", "--profile", "--trace-dir", traces, "--num-prompts", "100000",
-		"--max-concurrency", "2", "--random-input-len", "10", "--random-output-len", "4", "--out", dir})
+		"--max-concurrency", "2", "--random-input-len", "10", "--random-output-len", "4", "--skip-tokenizer-init", "--out", dir})
 	var out, errs strings.Builder
 	root.SetOut(&out)
 	root.SetErr(&errs)
