@@ -227,7 +227,7 @@ func errorOf(list []int64) *results.Error {
 		return nil
 	}
 	slices.Sort(list)
-	at := func(q float64) time.Duration { return time.Duration(list[int(q*float64(len(list)-1)+0.5)]) }
+	at := func(q float64) time.Duration { return time.Duration(list[int(q*float64(len(list)-1))]) }
 	return &results.Error{P50: at(0.5), P99: at(0.99), Max: at(1)}
 }
 
