@@ -37,6 +37,7 @@ type stageRun struct {
 	room  chan struct{} // a token for each job in ready
 
 	prepared atomic.Int64 // due times that the preparer went through
+	lastDue  atomic.Int64 // the last of them, whichever shard it is of
 
 	taking  sync.Mutex // holds takers in order, also while they wait for ready
 	last    int        // the last request taken
@@ -123,6 +124,7 @@ func (s *stageRun) prepareAll(ctx context.Context, firstBatch func()) {
 			return
 		}
 		s.prepared.Store(int64(n + 1))
+		s.lastDue.Store(int64(due))
 		i := s.base + n
 		if !s.Shard.Has(i) {
 			continue
@@ -234,8 +236,9 @@ func (s *stageRun) openLoop(ctx context.Context) {
 		dispatch(waiting{j, due, released})
 		// The sender runs at once on this thread, which is awake, instead of waiting until another one is woken: see wire.Pacer.
 		runtime.Gosched()
-		s.end = due
 	}
+	// The stage ends with the last request of the whole run, so that the next one begins at the same moment in every shard.
+	s.end = s.start.Add(time.Duration(s.lastDue.Load()))
 	if s.For > 0 {
 		s.end = s.start.Add(s.For)
 	}
@@ -252,6 +255,9 @@ func (s *stageRun) closedLoop(ctx context.Context) {
 	var ceiling *rate.Limiter
 	if s.MaxRate > 0 {
 		ceiling = rate.NewLimiter(rate.Limit(s.MaxRate/float64(s.Shard.step())), 1)
+	}
+	if s.Shard.share(s.Users) == 0 {
+		s.finish() // more shards than users: nobody else would end the stage
 	}
 	for u := range s.Users {
 		if s.Shard.Has(u) {

@@ -125,7 +125,7 @@ trace on the same clock, and says what happened: to each request, and inside the
 	}
 	root.SetOut(os.Stdout)
 	root.SetErr(os.Stderr)
-	root.AddCommand(benchCommand(i), runCommand(i), presetsCommand(), reportCommand(), traceCommand(), compareCommand(), mergeCommand(), compactCommand(),
+	root.AddCommand(benchCommand(i), runCommand(i), presetsCommand(), reportCommand(), traceCommand(), compareCommand(), mergeCommand(), compactCommand(), slurmCommand(), k8sCommand(),
 		verifyCommand(), viewCommand(), simCommand(), schemaCommand(), abCommand(i), doctorCommand(), versionCommand())
 	return root
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"servebench/loadgen"
 	"servebench/loadgen/scenario"
 	"servebench/results"
 	"servebench/results/report"
@@ -24,6 +23,7 @@ type runFlags struct {
 	sets             []string
 	shard            string
 	startAt          string
+	clockReference   string
 	profileOptional  bool
 	maxFailures      int
 
@@ -87,8 +87,9 @@ FOLDER goes on where it ended.`,
 	flags.StringArrayVar(&f.sets, "set", nil, "change a field of the scenario: `path=value`, as in load.rate=5; may be repeated")
 	flags.StringVar(&f.out, "out", "", "the run `folder` (default runs/NAME-TIME)")
 	flags.StringVar(&f.traces, "trace-dir", "", "the `folder` or pattern in which the server's traces appear on this machine")
-	flags.StringVar(&f.shard, "shard", "", "send part `k/n` of the load, k from 0")
-	flags.StringVar(&f.startAt, "start-at", "", "begin the load at this `time` (RFC 3339)")
+	flags.StringVar(&f.shard, "shard", "", "send part `k/n` of the load, k from 0; auto takes both from Slurm, auto/n takes k from a Kubernetes Indexed Job")
+	flags.StringVar(&f.startAt, "start-at", "", "begin the load at this `time`: 2026-01-31T12:00:00Z, Unix seconds, or +30s")
+	flags.StringVar(&f.clockReference, "clock-reference", "", "with --shard: a time `server` (NTP) by which the clocks of the machines are compared")
 	flags.BoolVar(&f.profileOptional, "profile-optional", false, "go on without a profile when the server refuses to start its profiler")
 	flags.IntVar(&f.maxFailures, "max-failures", 0, "count the run as failed when more than `n` requests fail (default: when all do)")
 	flags.BoolVar(&f.check, "check", false, "say whether the scenario has faults, all at once, and run nothing")
@@ -101,7 +102,7 @@ FOLDER goes on where it ended.`,
 
 // options are the scenario's circumstances.
 func (f *runFlags) options(s *scenario.Scenario) (scenario.Options, error) {
-	o := scenario.Options{Dir: f.out, URL: f.url, Sim: f.sim, Traces: f.traces, Command: os.Args}
+	o := scenario.Options{Dir: f.out, URL: f.url, Sim: f.sim, Traces: f.traces, ClockReference: f.clockReference, Command: os.Args}
 	if o.Dir == "" {
 		name := s.Name
 		if name == "" {
@@ -110,16 +111,16 @@ func (f *runFlags) options(s *scenario.Scenario) (scenario.Options, error) {
 		o.Dir = freshFolder(filepath.Join("runs", name+"-"+time.Now().Format("20060102-150405")))
 	}
 	if f.shard != "" {
-		shard, err := parseShard(f.shard)
+		shard, err := shardOf(f.shard, os.Getenv)
 		if err != nil {
-			return o, err
+			return o, fmt.Errorf("--shard: %w", err)
 		}
 		o.Shard = shard
 	}
 	if f.startAt != "" {
-		at, err := time.Parse(time.RFC3339Nano, f.startAt)
+		at, err := startOf(f.startAt, time.Now())
 		if err != nil {
-			return o, fmt.Errorf("--start-at %s: want a time such as 2026-01-02T15:04:05Z", f.startAt)
+			return o, fmt.Errorf("--start-at: %w", err)
 		}
 		o.StartAt = results.Moment(at.UnixNano())
 	}
@@ -135,14 +136,6 @@ func freshFolder(dir string) string {
 		}
 		name = fmt.Sprintf("%s-%d", dir, n)
 	}
-}
-
-func parseShard(text string) (loadgen.Shard, error) {
-	var s loadgen.Shard
-	if n, err := fmt.Sscanf(text, "%d/%d", &s.K, &s.N); n != 2 || err != nil || fmt.Sprintf("%d/%d", s.K, s.N) != text || s.N < 1 || s.K < 0 || s.K >= s.N {
-		return s, fmt.Errorf("shard %q: want k/n with k from 0 to n-1, as in 0/4", text)
-	}
-	return s, nil
 }
 
 // carryOut runs a scenario with progress on stderr and the report on stdout.

@@ -324,6 +324,9 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 	if err := r.check(Prepared); err != nil {
 		return err
 	}
+	if err := r.checkDisk(data, planned); err != nil {
+		return err
+	}
 	if err := r.connect(tok); err != nil {
 		return err
 	}
@@ -680,12 +683,12 @@ func (r *runner) warmUp(ctx context.Context, requests func(int) (loadgen.Request
 	if err := r.check(Answered); err != nil {
 		return err
 	}
-	n := r.warmupShare(r.Warmup.Requests)
-	if n == 0 {
+	n := r.Warmup.Requests
+	if r.warmupShare(n) == 0 {
 		return nil
 	}
 	r.Watcher.Phase("warming up")
-	plan := loadgen.Plan{Sender: r.client, Clock: r.clock, Stages: []loadgen.Stage{{Users: max(1, min(n, r.Load.Concurrency)), Count: n}}}
+	plan := loadgen.Plan{Sender: r.client, Clock: r.clock, Shard: r.Shard, Stages: []loadgen.Stage{{Users: max(1, min(n, r.Load.Concurrency)), Count: n}}}
 	if r.Load.Concurrency == 0 {
 		plan.Stages[0].Users = n
 	}

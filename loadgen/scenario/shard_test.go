@@ -83,9 +83,9 @@ func TestShardsTogetherSendWhatOneRunSends(t *testing.T) {
 		// scheduled says that every request is due at a moment that is known beforehand.
 		scheduled bool
 	}{
-		{"load: {requests: 24, rate: 400, burstiness: 0.5}\n", true},
+		{"load: {requests: 24, rate: 400, burstiness: 0.5}\nwarmup: {requests: 5}\n", true},
 		{"load: {requests: 24, rate: 300, concurrency: 5, arrival: constant}\n", true},
-		{"stages:\n  - {requests: 10, rate: 300}\n  - {requests: 7, rate: 500}\n  - {requests: 8, rate: 200}\n", false},
+		{"stages:\n  - {requests: 10, rate: 300}\n  - {requests: 7, rate: 500}\n  - {requests: 8, rate: 200}\n", true},
 		{"load: {requests: 24, concurrency: 6}\n", false},
 		{"stages:\n  - {requests: 10, rate: 300}\n  - {requests: 9, concurrency: 4}\n  - {requests: 8, rate: 200}\n", false},
 	} {
