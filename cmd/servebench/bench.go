@@ -315,7 +315,6 @@ func (o *benchOptions) once(cmd *cobra.Command, i *interrupts, s *scenario.Scena
 		options.Dir, keep = filepath.Join(dir, "run"), false
 	}
 	options.Check = func(p scenario.Point) error { return o.FaultAt(moments[p]) }
-	options.Page = keep
 	options.Settings = func(st *results.Settings) { st.Label = deref(o.Label) }
 	progress := newProgress(cmd.ErrOrStderr())
 	progress.quiet = o.DisableTqdm
@@ -360,6 +359,9 @@ func (o *benchOptions) once(cmd *cobra.Command, i *interrupts, s *scenario.Scena
 		} else {
 			err = errors.Join(err, fault)
 		}
+	}
+	if keep && result.Summary != nil {
+		err = errors.Join(err, savePage(result.Dir))
 	}
 	if keep {
 		where(cmd.ErrOrStderr(), result)

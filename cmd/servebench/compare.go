@@ -13,6 +13,7 @@ import (
 
 	"servebench/results"
 	"servebench/results/compare"
+	"servebench/results/page"
 )
 
 // compareFlags are the flags of compare as they were written.
@@ -26,6 +27,9 @@ type compareFlags struct {
 	seed                   uint64
 	force, undecidedFails  bool
 }
+
+// compareFormats are the forms of a comparison, the page among them.
+func compareFormats() []string { return append(compare.Formats(), "html") }
 
 func compareCommand() *cobra.Command {
 	f := compareFlags{margin: "2%", confidence: "95%", format: "text"}
@@ -53,8 +57,8 @@ beyond chance and by more than its bar; one that could not be decided is a warni
 			if err != nil {
 				return err
 			}
-			if !slices.Contains(compare.Formats(), f.format) {
-				return fmt.Errorf("no format %q: have %s", f.format, list(compare.Formats()))
+			if !slices.Contains(compareFormats(), f.format) {
+				return fmt.Errorf("no format %q: have %s", f.format, list(compareFormats()))
 			}
 			var groups []*compare.Group
 			for _, g := range names {
@@ -76,7 +80,11 @@ beyond chance and by more than its bar; one that could not be decided is a warni
 			case err != nil:
 				return err
 			}
-			if err := compare.Write(cmd.OutOrStdout(), f.format, report); err != nil {
+			write := compare.Write
+			if f.format == "html" {
+				write = func(w io.Writer, _ string, r *compare.Report) error { return page.WriteComparison(w, r, "") }
+			}
+			if err := write(cmd.OutOrStdout(), f.format, report); err != nil {
 				return failed(err)
 			}
 			return f.verdict(cmd.ErrOrStderr(), report)
@@ -96,8 +104,8 @@ beyond chance and by more than its bar; one that could not be decided is a warni
 	flags.StringArrayVar(&f.gates, "fail-on", nil, "end with status 3 when this gets worse beyond chance and by more than the bar: `\"p99 ttft +5%\"`; may be repeated")
 	flags.BoolVar(&f.undecidedFails, "fail-undecided", false, "end with status 3 also when a gate could not be decided")
 	flags.BoolVar(&f.force, "force", false, "compare runs that are not comparable")
-	flags.StringVar(&f.format, "format", f.format, "the `form`: "+list(compare.Formats()))
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(compare.Formats(), cobra.ShellCompDirectiveNoFileComp))
+	flags.StringVar(&f.format, "format", f.format, "the `form`: "+list(compareFormats()))
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(compareFormats(), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("metric", cobra.FixedCompletions(compare.MetricNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

@@ -13,7 +13,7 @@ import (
 )
 
 func reportCommand() *cobra.Command {
-	format := "text"
+	format, formats := "text", append(report.Formats(), "html")
 	cmd := &cobra.Command{
 		Use:   "report RUN",
 		Short: "Print the report of a saved run",
@@ -21,8 +21,8 @@ func reportCommand() *cobra.Command {
 			"  servebench report --format vllm-json runs/gaudi-e2e-multi-20260102-030405",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !slices.Contains(report.Formats(), format) {
-				return fmt.Errorf("no format %q: have %s", format, list(report.Formats()))
+			if !slices.Contains(formats, format) {
+				return fmt.Errorf("no format %q: have %s", format, list(formats))
 			}
 			run, err := results.Open(args[0])
 			if err != nil {
@@ -39,6 +39,9 @@ func reportCommand() *cobra.Command {
 				if s == nil {
 					return failed(fmt.Errorf("%s: no load was sent, so there are no figures: %s", args[0], run.Manifest().Reason))
 				}
+				if format == "html" {
+					return failed(writePage(cmd.OutOrStdout(), run))
+				}
 				return failed(report.Write(cmd.OutOrStdout(), format, s))
 			}
 			server, err := scenario.ServerAnswers(run)
@@ -51,7 +54,7 @@ func reportCommand() *cobra.Command {
 			return failed(printRun(cmd.OutOrStdout(), s, server, report.Options{}))
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", format, "the `form`: "+list(report.Formats()))
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(report.Formats(), cobra.ShellCompDirectiveNoFileComp))
+	cmd.Flags().StringVar(&format, "format", format, "the `form`: "+list(formats))
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

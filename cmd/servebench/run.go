@@ -141,13 +141,16 @@ func freshFolder(dir string) string {
 // carryOut runs a scenario with progress on stderr and the report on stdout.
 func carryOut(cmd *cobra.Command, i *interrupts, s *scenario.Scenario, o scenario.Options) error {
 	progress := newProgress(cmd.ErrOrStderr())
-	o.Watcher, o.Leave, o.Page = progress, i.leave, true
+	o.Watcher, o.Leave = progress, i.leave
 	result, err := scenario.Run(cmd.Context(), s, o)
 	progress.close()
 	if result == nil {
 		return err // the scenario itself is wrong
 	}
 	err = errors.Join(err, printRun(cmd.OutOrStdout(), result.Summary, result.Server, report.Options{}))
+	if result.Summary != nil {
+		err = errors.Join(err, savePage(result.Dir))
+	}
 	where(cmd.ErrOrStderr(), result)
 	switch {
 	case err != nil:

@@ -8,9 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"servebench/profiles/merge"
 	"servebench/results"
-	"servebench/results/page"
 	"servebench/results/report"
 )
 
@@ -50,24 +48,6 @@ func (r *runner) report(result *Result) error {
 		}
 	}
 	return errors.Join(problems...)
-}
-
-// page writes the page that people look at.
-func (r *runner) page(result *Result) error {
-	run, err := results.Open(r.Dir)
-	if err != nil {
-		return err
-	}
-	defer run.Close()
-	trace, err := page.TraceOf(os.DirFS(r.Dir), merge.FileName)
-	if err != nil {
-		return err
-	}
-	var html bytes.Buffer
-	if err := page.Write(&html, run, page.Options{Server: result.Server, Trace: trace}); err != nil {
-		return fmt.Errorf("%s: %w", page.FileName, err)
-	}
-	return results.WriteFile(filepath.Join(r.Dir, page.FileName), html.Bytes())
 }
 
 // text is a file of the run, empty when it is not there.

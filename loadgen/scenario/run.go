@@ -49,8 +49,6 @@ type Options struct {
 	// Command is the command line, for the manifest. Settings completes what reports print about the load.
 	Command  []string
 	Settings func(*results.Settings)
-	// Page writes the page of the run, report.html, as well.
-	Page bool
 	// Check, when set, is asked at each point whether the run may go on.
 	Check func(Point) error
 	// Aligned, when set, hears what came of comparing the first prompt's length with the server's count of it.
@@ -166,9 +164,6 @@ func Run(ctx context.Context, s *Scenario, o Options) (result *Result, err error
 		}
 		if r.measured {
 			err = errors.Join(err, r.report(result))
-		}
-		if r.measured && r.Page {
-			err = errors.Join(err, r.page(result))
 		}
 	}()
 	return result, r.run(ctx, result)
