@@ -141,13 +141,13 @@ func TestSearchFindsTheCapacity(t *testing.T) {
 		capacity, tolerance float64
 		confidence          float64
 		duration            string
-	}{{"constant", 50, 0.03, 0.9, "20s"}, {"poisson", 40, 0.05, 0.3, "50s"}} {
+	}{{"constant", 50, 0.03, 0.7, "12s"}, {"poisson", 40, 0.05, 0.2, "40s"}} {
 		t.Run(tc.arrival, func(t *testing.T) {
 			config, err := sim.Config{MaxNumSeqs: 8, NoPrefixCache: true}.WithCapacity(tc.capacity, 16, output)
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := parsed(t, "seed: 7\nload: {duration: "+tc.duration+", arrival: "+tc.arrival+"}\nsearch: {from: 6, tolerance: "+fmt.Sprint(tc.tolerance)+", repeats: 5}\nobjectives: {bounds: [failures <= 0]}")
+			s := parsed(t, "seed: 7\nload: {duration: "+tc.duration+", arrival: "+tc.arrival+"}\nsearch: {from: 6, tolerance: "+fmt.Sprint(tc.tolerance)+", repeats: 3}\nobjectives: {bounds: [failures <= 0]}")
 			synctest.Test(t, func(t *testing.T) {
 				q := s.Search.withDefaults()
 				early := 0
@@ -386,7 +386,7 @@ func TestSearchRuns(t *testing.T) {
 			if tc.best == nil && (x.Runs[0].Status != RunStopped || !strings.Contains(x.Runs[0].Reason, "cannot be met any more")) {
 				t.Errorf("the first run is %s (%s); want it stopped once it was lost", x.Runs[0].Status, x.Runs[0].Reason)
 			}
-			again, err := RunSeries(t.Context(), s, SeriesOptions{Options: Options{Dir: dir, Sim: true}})
+			again, err := RunSeries(t.Context(), s, SeriesOptions{Options: Options{Dir: dir, Sim: true}, anyClient: true})
 			if err != nil || !sameJSON(again.Runs, x.Runs) || !sameJSON(again.Search, x.Search) {
 				t.Errorf("done again it is another search: %v", err)
 			}
