@@ -291,7 +291,7 @@ func TestEveryCommandHasAnExample(t *testing.T) {
 		if cmd.Example == "" {
 			t.Errorf("%s has no example", cmd.CommandPath())
 		}
-		for _, line := range strings.Split(cmd.Example, "\n") {
+		for _, line := range strings.Split(strings.ReplaceAll(cmd.Example, "\\\n", " "), "\n") {
 			var words []string
 			for _, word := range exampleWord.FindAllString(line, -1) {
 				if word == "|" || word == ">" || word == "&" {
