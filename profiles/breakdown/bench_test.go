@@ -14,7 +14,8 @@ import (
 )
 
 // benchSize is how much text the generated traces have, in MB. SERVEBENCH_BENCH_MB makes
-// them larger: 2000 for the bar of 2 GB in 1 GiB of memory.
+// them larger: 2000 for the bar of 2 GB in 1 GiB of memory. SERVEBENCH_BENCH_DIR names a
+// folder to leave them in, for a comparison with other programs.
 func benchSize() int {
 	if n, err := strconv.Atoi(os.Getenv("SERVEBENCH_BENCH_MB")); err == nil && n > 0 {
 		return n
@@ -116,7 +117,11 @@ func (c *counter) Write(p []byte) (int, error) {
 func BenchmarkAnalyze(b *testing.B) {
 	for _, python := range []bool{false, true} {
 		b.Run(fmt.Sprintf("python=%t", python), func(b *testing.B) {
-			path := filepath.Join(b.TempDir(), "t.json.gz")
+			dir := os.Getenv("SERVEBENCH_BENCH_DIR")
+			if dir == "" {
+				dir = b.TempDir()
+			}
+			path := filepath.Join(dir, fmt.Sprintf("python-%t.json.gz", python))
 			size := generate(b, path, benchSize(), python)
 			b.SetBytes(size)
 			b.ReportAllocs()

@@ -482,6 +482,7 @@ func TestClocksOfTwoHosts(t *testing.T) {
 }
 
 // TestMergeIntoTracesOfAccelerators puts a request into every trace of a folder and reads the result strictly.
+// SERVEBENCH_KEEP_MERGED names a folder to leave the results in, for scripts/trace/browser.sh.
 func TestMergeIntoTracesOfAccelerators(t *testing.T) {
 	root := os.Getenv("SERVEBENCH_TEST_TRACES")
 	if root == "" {
@@ -509,6 +510,9 @@ func TestMergeIntoTracesOfAccelerators(t *testing.T) {
 			r.Reply = results.Reply{WriteBegan: at(0), Written: at(time.Microsecond), Done: at(time.Millisecond), Status: 200,
 				Chunks: []results.Chunk{{At: at(time.Millisecond / 2), Tokens: 1}}, OutputTokens: 1}
 			out := filepath.Join(t.TempDir(), FileName)
+			if keep := os.Getenv("SERVEBENCH_KEEP_MERGED"); keep != "" {
+				out = filepath.Join(keep, strings.TrimSuffix(filepath.Base(path), ".pt.trace.json.gz")+".merged.json.gz")
+			}
 			if _, err := Merge(out, Input{Traces: []Trace{{Path: path, Meta: &meta}}, Records: slices.Values([]*results.Record{r}), SameHost: true}); err != nil {
 				t.Fatal(err)
 			}
