@@ -14,21 +14,29 @@ import (
 
 func reportCommand() *cobra.Command {
 	format, formats := "text", append(report.Formats(), "html")
+	as := ""
 	cmd := &cobra.Command{
 		Use:   "report RUN",
 		Short: "Print the report of a saved run",
 		Example: "  servebench report runs/gaudi-e2e-multi-20260102-030405\n" +
-			"  servebench report --format vllm-json runs/gaudi-e2e-multi-20260102-030405",
+			"  servebench report --format vllm-json runs/gaudi-e2e-multi-20260102-030405\n" +
+			"  servebench report --as genai-perf runs/gaudi-e2e-multi-20260102-030405",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(formats, format) {
 				return fmt.Errorf("no format %q: have %s", format, list(formats))
+			}
+			if as != "" && !slices.Contains(report.Tools(), as) {
+				return fmt.Errorf("no definitions of %q: have %s", as, list(report.Tools()))
 			}
 			run, err := results.Open(args[0])
 			if err != nil {
 				return failed(err)
 			}
 			defer run.Close()
+			if as != "" {
+				return failed(report.As(cmd.OutOrStdout(), run, as))
+			}
 			var s *summary.Summary
 			if run.Manifest().Began != 0 || run.Len() > 0 { // else no load was sent: a script's run, or one that ended before
 				if s, err = summary.OfRun(run); err != nil {
@@ -55,6 +63,8 @@ func reportCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", format, "the `form`: "+list(formats))
+	cmd.Flags().StringVar(&as, "as", "", "the figures by another `tool`'s definitions, and what differs: "+list(report.Tools()))
+	_ = cmd.RegisterFlagCompletionFunc("as", cobra.FixedCompletions(report.Tools(), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
