@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"io"
 	"maps"
 	"net/http"
@@ -14,11 +15,14 @@ import (
 
 // What Show shows is what Send sends: method, address, headers and body.
 func TestShowIsWhatIsSent(t *testing.T) {
-	var got *http.Request
-	var body []byte
+	type request struct {
+		*http.Request
+		body []byte
+	}
+	arrived := make(chan request, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got = r
-		body, _ = io.ReadAll(r.Body)
+		body, _ := io.ReadAll(r.Body)
+		arrived <- request{r.Clone(context.Background()), body}
 		w.WriteHeader(http.StatusTeapot)
 	}))
 	defer server.Close()
@@ -46,8 +50,9 @@ func TestShowIsWhatIsSent(t *testing.T) {
 		t.Fatal(err)
 	}
 	call.Send(t.Context())
-	if got == nil || got.Method != shown.Method || "http://"+got.Host+got.URL.Path != shown.URL.String() || string(body) != string(want) || got.ContentLength != shown.ContentLength {
-		t.Fatalf("sent %v with %s; shown %v with %s", got, body, shown, want)
+	got := <-arrived
+	if got.Method != shown.Method || "http://"+got.Host+got.URL.Path != shown.URL.String() || string(got.body) != string(want) || got.ContentLength != shown.ContentLength {
+		t.Fatalf("sent %v with %s; shown %v with %s", got.Request, got.body, shown, want)
 	}
 	header := http.Header{}
 	for name, values := range shown.Header {
