@@ -54,7 +54,6 @@ var doors = map[string][]string{
 	"github.com/spf13/cobra":                   {"cmd/servebench"},
 	"github.com/spf13/pflag":                   {"cmd/servebench"},
 	"golang.org/x/term":                        {"cmd/servebench"},
-	"github.com/jedib0t/go-pretty/v6":          {"results/report"},
 	"github.com/parquet-go/parquet-go":         {"datasets", "results/report"},
 	"go.yaml.in/yaml/v4":                       {"loadgen/scenario"},
 	"github.com/invopop/jsonschema":            {"loadgen/scenario"},
@@ -71,7 +70,7 @@ var doors = map[string][]string{
 
 // testOnly are modules that only tests may import, anywhere.
 var testOnly = []string{
-	"go.uber.org/goleak", "pgregory.net/rapid", "github.com/rogpeppe/go-internal", "github.com/google/go-cmp",
+	"go.uber.org/goleak", "pgregory.net/rapid", "github.com/google/go-cmp",
 }
 
 func TestImportsKeepToTheirFloor(t *testing.T) {
