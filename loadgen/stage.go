@@ -21,6 +21,12 @@ const (
 	aheadMost  = 4096
 )
 
+// together is how many users of a closed loop come at once, a millisecond before the next ones. A connection and a first request take the
+// client some 80 us. The runtime looks at the network when it has nothing else to do, so with a thousand users at once the
+// first replies would lie unread until their second token came too, and their TTFT would be wrong by a gap: measured with TestAccuracy
+// at 1,000 streams, p99 20 ms then, 0.02 ms so.
+const together = 8
+
 // A stageRun is one stage under way.
 type stageRun struct {
 	*engine
@@ -259,13 +265,18 @@ func (s *stageRun) closedLoop(ctx context.Context) {
 	if s.Shard.share(s.Users) == 0 {
 		s.finish() // more shards than users: nobody else would end the stage
 	}
+	come, arrived := s.start, 0
 	for u := range s.Users {
-		if s.Shard.Has(u) {
-			s.senders.Go(func() { s.user(ctx, u, ceiling) })
-			// Each user gets to its request before the next one comes: a thousand that are ready at once would keep the first
-			// replies waiting for a reader.
-			runtime.Gosched()
+		if !s.Shard.Has(u) {
+			continue
 		}
+		if arrived++; arrived > together && (arrived-1)%together == 0 {
+			time.Sleep(time.Millisecond)
+			come = s.Clock.Now()
+		}
+		due := come
+		s.senders.Go(func() { s.user(ctx, u, due, ceiling) })
+		runtime.Gosched()
 	}
 	if s.For > 0 {
 		var timer conc.WaitGroup
@@ -286,8 +297,7 @@ func (s *stageRun) closedLoop(ctx context.Context) {
 }
 
 // user is one user of a closed loop: it ends the stage when it finds no more to send.
-func (s *stageRun) user(ctx context.Context, number int, ceiling *rate.Limiter) {
-	due := s.start
+func (s *stageRun) user(ctx context.Context, number int, due results.Moment, ceiling *rate.Limiter) {
 	for {
 		if ctx.Err() != nil || s.Clock.Until(ctx, due) != nil {
 			return

@@ -163,7 +163,7 @@ func measure(t *testing.T, dir string, streams int, tokens string) {
 		stated = fmt.Sprintf("TTFT %.4f, ITL %.4f", float64(c.Canary.TTFT.P99)/1e6, float64(c.Canary.ITL.P99)/1e6)
 	}
 	cpu := time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
-	t.Logf("%5d streams: TTFT error %v | ITL error %v (%.1f %% of gaps beside no shared read: %v) | the canary says p99 %s | server late p99 %.3f | %.2f CPU s per million events, %d MB, %.1f ms from exec to the first request",
+	t.Logf("%5d streams: TTFT error %v | ITL error %v (%.1f %% of gaps beside no shared read: %v) | the canary says p99 %s | server late p99 %.3f | %.2f CPU s per million events, %d MB, %.1f ms from exec to the first request, %d major faults",
 		streams, ttft, itl, 100*float64(len(alone))/float64(max(1, len(itl))), alone, stated, late.at(.99),
-		cpu.Seconds()/float64(events)*1e6, usage.Maxrss>>10, float64(first-began.UnixNano())/1e6)
+		cpu.Seconds()/float64(events)*1e6, usage.Maxrss>>10, float64(first-began.UnixNano())/1e6, usage.Majflt)
 }
