@@ -24,7 +24,7 @@ const (
 	ReadLagBound = 50.0
 	// ErrorDegraded and ErrorBound bound the 99th percentile of the client's own error, in milliseconds, as its canary found it.
 	ErrorDegraded = 1.0
-	ErrorBound    = 20.0
+	ErrorBound    = 10.0
 	// SharedDegraded bounds the share of events that shared a read with another, so that the stamps of all but the read's last are
 	// upper bounds and the gaps between them read zero.
 	SharedDegraded = 0.1

@@ -378,7 +378,7 @@ func TestVerdict(t *testing.T) {
 		{name: "late in a loop", change: late(20 * ms), gap: ms, loop: 4, state: Healthy},
 		{name: "very slow reader in a loop", change: lag(60 * ms), gap: ms, loop: 4, state: ClientBound, reason: "ms after the kernel had them, which delayed the requests that came after (p99; bound 50 ms)"},
 		{name: "a little wrong", client: wrong(2*ms, ms/10), gap: ms, state: Degraded, reason: "its own error of TTFT was up to 2.00 ms (p99 of its canary; bound 1 ms)"},
-		{name: "very wrong", client: wrong(ms/10, 30*ms), gap: ms, state: ClientBound, reason: "its own error of ITL was up to 30.00 ms (p99 of its canary; bound 20 ms)"},
+		{name: "very wrong", client: wrong(ms/10, 30*ms), gap: ms, state: ClientBound, reason: "its own error of ITL was up to 30.00 ms (p99 of its canary; bound 10 ms)"},
 		{name: "exact", client: wrong(ms/10, ms/10), gap: ms, state: Healthy},
 		{name: "shares the end's read", change: func(r *results.Record) { r.Chunks[2].Shared = true }, gap: ms, state: Healthy},
 		{name: "shared reads", change: shared, gap: ms, state: Degraded, reason: "33.3 % of events shared a read"},
