@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -129,47 +127,16 @@ func (o *traceOpener) idle(f viewFlags) time.Duration {
 
 // serve serves until the trace was fetched and nobody asks any more, or the context ends.
 func (o *traceOpener) serve(ctx context.Context, talk io.Writer, f viewFlags) error {
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", fmt.Sprint(f.port)))
-	if err != nil {
-		return fmt.Errorf("%w: choose another --port, or none for a free one", err)
-	}
-	address := "http://" + listener.Addr().String() + "/"
-	fmt.Fprintf(talk, "trace open: %s (Ctrl-C ends it)\n", address)
-	idle := time.NewTimer(f.idle)
-	defer idle.Stop()
-	server := &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			idle.Reset(o.idle(f))
-			o.ServeHTTP(w, r)
-			idle.Reset(o.idle(f))
-		}),
-		ReadHeaderTimeout: 10 * time.Second,
-	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	if !f.noOpen {
-		if err := openBrowser(ctx, address); err != nil {
-			fmt.Fprintf(talk, "trace open: no browser could be started (%v): open the address yourself\n", err)
-		}
-	}
-	select {
-	case err := <-served:
-		return err
-	case <-ctx.Done():
-	case <-idle.C:
-		if !o.fetched.Load() {
-			fmt.Fprintf(talk, "trace open: nobody fetched the trace for %v\n", f.idle)
-		}
-	}
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	if server.Shutdown(end) != nil {
-		server.Close()
-	}
-	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return servePages(ctx, talk, f, pages{
+		command: "trace open", handler: o,
+		idle: func() time.Duration { return o.idle(f) },
+		ended: func() string {
+			if o.fetched.Load() {
+				return ""
+			}
+			return fmt.Sprintf("nobody fetched the trace for %v", f.idle)
+		},
+	})
 }
 
 // ServeHTTP answers: the page at /, the file at /trace.

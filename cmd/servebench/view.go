@@ -71,47 +71,12 @@ A profiled run's page opens the merged trace in the Perfetto UI: the browser han
 
 // view serves pages until the context ends or nobody looks any more.
 func view(ctx context.Context, talk io.Writer, dir string, f viewFlags) error {
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", fmt.Sprint(f.port)))
-	if err != nil {
-		return fmt.Errorf("%w: choose another --port, or none for a free one", err)
-	}
-	address := "http://" + listener.Addr().String() + "/"
-	fmt.Fprintf(talk, "view: %s (Ctrl-C ends it)\n", address)
-
-	idle := time.NewTimer(f.idle)
-	defer idle.Stop()
 	v := &viewer{dir: dir, perfetto: f.perfetto, briefs: map[string]brief{}}
-	server := &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			idle.Reset(f.idle)
-			v.ServeHTTP(w, r)
-			idle.Reset(f.idle)
-		}),
-		ReadHeaderTimeout: 10 * time.Second,
-	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	if !f.noOpen {
-		if err := openBrowser(ctx, address); err != nil {
-			fmt.Fprintf(talk, "view: no browser could be started (%v): open the address yourself\n", err)
-		}
-	}
-	select {
-	case err := <-served:
-		return err
-	case <-ctx.Done():
-	case <-idle.C:
-		fmt.Fprintf(talk, "view: nobody looked for %v\n", f.idle)
-	}
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	if server.Shutdown(end) != nil {
-		server.Close()
-	}
-	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return servePages(ctx, talk, f, pages{
+		command: "view", handler: v,
+		idle:  func() time.Duration { return f.idle },
+		ended: func() string { return fmt.Sprintf("nobody looked for %v", f.idle) },
+	})
 }
 
 // openBrowser shows an address in the user's browser.
