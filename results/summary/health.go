@@ -28,6 +28,9 @@ const (
 	// SharedDegraded bounds the share of events that shared a read with another, so that the stamps of all but the read's last are
 	// upper bounds and the gaps between them read zero.
 	SharedDegraded = 0.1
+	// FirstSharedDegraded bounds the share of streams whose first token was read together with the second, so that their TTFT is
+	// too long by up to the gap between them. A stall of that kind can be too short for the canary to meet.
+	FirstSharedDegraded = 0.01
 	// CPUDegraded and CPUBound bound the share of its processors that the client used.
 	CPUDegraded = 0.7
 	CPUBound    = 0.9
@@ -62,6 +65,8 @@ type Health struct {
 	Late, Dated int
 	// Shared counts events that shared a read with another one, of Events.
 	Shared, Events int
+	// FirstShared counts streams whose first token's event shared its read with the second's, of Streams.
+	FirstShared, Streams int
 	// NoUsage counts successful requests without the server's token count; Estimated those of them counted by the
 	// client, Unknown those whose output tokens nobody knows.
 	NoUsage, Estimated, Unknown int
@@ -91,6 +96,7 @@ func (r *Recorder) health(s *Summary) {
 	}
 	h.Late, h.Dated = c.late, c.dated
 	h.Shared, h.Events = c.shared, c.chunks
+	h.FirstShared, h.Streams = c.firstShared, c.streams
 	h.Truncated = c.truncated
 	if !r.config.Pooling {
 		h.NoUsage, h.Estimated, h.Unknown = c.noUsage, c.estimated, c.unknownOutput
@@ -209,6 +215,12 @@ func (h *Health) judge(s *Summary, atOnce bool) {
 	if share, ok := h.SharedShare(); ok {
 		check(share, SharedDegraded, 0, func(limit float64) string {
 			return fmt.Sprintf("%.1f %% of events shared a read with another, so gaps between them are not known (bound %.0f %%)", share*100, limit*100)
+		})
+	}
+	if h.Streams > 0 {
+		share := float64(h.FirstShared) / float64(h.Streams)
+		check(share, FirstSharedDegraded, 0, func(limit float64) string {
+			return fmt.Sprintf("%.1f %% of first tokens were read together with the second, so that their TTFT is too long by up to a gap (bound %.0f %%)", share*100, limit*100)
 		})
 	}
 	if c := h.Client; c != nil && c.GCPauseMax != nil && s.Manifest.Stamps != "kernel" {

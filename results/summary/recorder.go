@@ -86,6 +86,7 @@ type counts struct {
 	audio                       float64
 	good                        int
 	chunks, shared              int
+	streams, firstShared        int
 	late, dated                 int
 	firstDue, lastDue           results.Moment
 	noUsage, estimated          int
@@ -178,6 +179,12 @@ func (r *Recorder) count(rec *results.Record) {
 		}
 	}
 	last := len(rec.Chunks) - 1
+	if last >= 0 {
+		c.streams++
+		if last > 0 && rec.Chunks[0].Shared && rec.Chunks[0].At == rec.Chunks[1].At {
+			c.firstShared++
+		}
+	}
 	for i := range rec.Chunks {
 		// The last token's event shares its read with the end of the stream where the server sends both at once: nothing is lost by that.
 		if rec.Chunks[i].Shared && (i < last || i > 0 && rec.Chunks[i-1].At == rec.Chunks[i].At) {

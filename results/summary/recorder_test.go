@@ -380,6 +380,11 @@ func TestVerdict(t *testing.T) {
 		{name: "a little wrong", client: wrong(2*ms, ms/10), gap: ms, state: Degraded, reason: "its own error of TTFT was up to 2.00 ms (p99 of its canary; bound 1 ms)"},
 		{name: "very wrong", client: wrong(ms/10, 30*ms), gap: ms, state: ClientBound, reason: "its own error of ITL was up to 30.00 ms (p99 of its canary; bound 10 ms)"},
 		{name: "exact", client: wrong(ms/10, ms/10), gap: ms, state: Healthy},
+		{name: "first tokens read late", change: func(r *results.Record) {
+			if r.ID%50 == 0 {
+				r.Chunks[0].At, r.Chunks[0].Shared = r.Chunks[1].At, true
+			}
+		}, gap: ms, state: Degraded, reason: "2.5 % of first tokens were read together with the second, so that their TTFT is too long by up to a gap (bound 1 %)"},
 		{name: "shares the end's read", change: func(r *results.Record) { r.Chunks[2].Shared = true }, gap: ms, state: Healthy},
 		{name: "shared reads", change: shared, gap: ms, state: Degraded, reason: "33.3 % of events shared a read"},
 		{name: "busy", client: used(6*time.Second, ms), gap: ms, state: Degraded, reason: "75 % of its 2 processors (bound 70 %)"},
