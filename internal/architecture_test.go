@@ -1,6 +1,7 @@
 package internal
 
 import (
+	"fmt"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -169,6 +170,19 @@ func TestEveryFloorExists(t *testing.T) {
 	for pkg := range floors {
 		if _, err := os.Stat(filepath.Join("..", filepath.FromSlash(pkg))); err != nil {
 			t.Errorf("package %s has a floor and no folder", pkg)
+		}
+	}
+}
+
+// TestTheMapIsTrue holds the table of docs/architecture.md against the floors.
+func TestTheMapIsTrue(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "docs", "architecture.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg, floor := range floors {
+		if row := fmt.Sprintf("| %d | `%s` |", floor, pkg); !strings.Contains(string(text), row) {
+			t.Errorf("docs/architecture.md has no row %q", row)
 		}
 	}
 }
