@@ -673,6 +673,9 @@ func (c *checker) own() {
 		if c.Shard, err = shardOf(*c.ShardFlag, getenv); err != nil {
 			c.add(atStart, "--shard: %w", err)
 		}
+		if c.Shard.N > 1 && c.Out == nil {
+			c.add(atStart, "--shard: a part of a load is of use only when it is kept: give --out, and merge the parts with servebench merge")
+		}
 		if c.Shard.N > 1 && !c.Given("request_id_prefix") {
 			c.warn("--shard without --request-id-prefix: every part has request ids of its own")
 		}

@@ -512,7 +512,7 @@ func TestBothMeaningsOfTheRangeRatioAreExplained(t *testing.T) {
 func TestWhatTheFlagsComeTo(t *testing.T) {
 	o := mustParse(t, "--backend", "openai-chat", "--host", "::1", "--header", "X-A= 1 ", "k=a=b", "X-A=2", "--metadata", "a = b", "--top-k", "5", "--temperature", "0",
 		"--extra-body", `{"top_k": 1e3, "note": "é"}`, "--goodput", "ttft:200", "e2el:1e3", "--metric-percentiles", "50, 99.9", "--input-len", "7", "--output-len", "9",
-		"--random-range-ratio", `{"input": 0.1, "output": "0.5"}`, "--shard", "1/4", "--start-at", "+1m30s", "--max-failures", "2.5%", "--source-address", "127.0.0.2,127.0.0.3", "::1")
+		"--random-range-ratio", `{"input": 0.1, "output": "0.5"}`, "--shard", "1/4", "--out", "part", "--start-at", "+1m30s", "--max-failures", "2.5%", "--source-address", "127.0.0.2,127.0.0.3", "::1")
 	for _, tc := range []struct {
 		what      string
 		got, want any
