@@ -102,7 +102,8 @@ func (s *series) only(places []int) *series {
 }
 
 // Open reads what path names: a run folder, a result file of vllm bench serve (one result, a list of them, or one a line), or a
-// folder that holds either at any depth, such as a sweep.
+// folder that holds either at any depth, such as a sweep. Folders whose name begins with a dot are passed over: a sweep puts what it
+// began and could not finish into one.
 func Open(path string, o Options) ([]*Run, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -124,6 +125,8 @@ func Open(path string, o Options) ([]*Run, error) {
 			return err
 		}
 		switch base := filepath.Base(name); {
+		case entry.IsDir() && name != path && strings.HasPrefix(base, "."):
+			return fs.SkipDir
 		case entry.IsDir():
 			if _, err := os.Stat(filepath.Join(name, results.ManifestFile)); err != nil {
 				return nil

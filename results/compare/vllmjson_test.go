@@ -169,3 +169,32 @@ func FuzzReadVLLM(f *testing.F) {
 		}
 	})
 }
+
+// A folder of results is read at any depth, and what lies below a folder whose name begins with a dot is not.
+func TestOpenPassesOverHiddenFolders(t *testing.T) {
+	recorded, err := os.ReadFile(filepath.Join("testdata", "vllm-recorded.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := filepath.Join(t.TempDir(), ".hidden-itself")
+	for _, dir := range []string{"a", "b/deep", ".unfinished/a"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, dir, "run=0.json"), recorded, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runs, err := Open(root, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range runs {
+		name, _, _ := strings.Cut(strings.TrimPrefix(r.Name, root+string(filepath.Separator)), "#")
+		got = append(got, filepath.ToSlash(name))
+	}
+	if want := "a/run=0.json b/deep/run=0.json"; strings.Join(got, " ") != want {
+		t.Errorf("read %q, want %q", got, want)
+	}
+}
