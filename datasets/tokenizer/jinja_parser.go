@@ -398,32 +398,18 @@ func (p *jinjaParser) setStatement() (jstmt, error) {
 			return assign(s, v)
 		}, p.wantEnd()
 	}
-	filters, err := p.filters(func(s *jscope) (jvalue, error) { return s.get("\x00body"), nil })
-	if err != nil {
-		return nil, err
-	}
-	if err := p.wantEnd(); err != nil {
-		return nil, err
-	}
-	body, err := p.block("endset")
-	return func(s *jscope) error {
-		text, err := s.capture(body)
-		if err != nil {
-			return err
-		}
-		inner := s.child()
-		inner.set("\x00body", text)
-		v, err := filters(inner)
-		if err != nil {
-			return err
-		}
-		return assign(s, v)
-	}, err
+	return p.filteredBlock("endset", assign)
 }
 
 func (p *jinjaParser) filterStatement() (jstmt, error) {
 	p.at-- // turn "filter" into the | the expression parser knows
 	p.tokens[p.at] = jtoken{kind: "op", text: "|", line: p.tokens[p.at].line}
+	return p.filteredBlock("endfilter", func(s *jscope, v jvalue) error { return s.write(str(v)) })
+}
+
+// filteredBlock reads filters, the end of the tag and the body up to the tag end, and
+// hands what the filters made of the body's text to use.
+func (p *jinjaParser) filteredBlock(end string, use func(*jscope, jvalue) error) (jstmt, error) {
 	filters, err := p.filters(func(s *jscope) (jvalue, error) { return s.get("\x00body"), nil })
 	if err != nil {
 		return nil, err
@@ -431,7 +417,7 @@ func (p *jinjaParser) filterStatement() (jstmt, error) {
 	if err := p.wantEnd(); err != nil {
 		return nil, err
 	}
-	body, err := p.block("endfilter")
+	body, err := p.block(end)
 	return func(s *jscope) error {
 		text, err := s.capture(body)
 		if err != nil {
@@ -443,7 +429,7 @@ func (p *jinjaParser) filterStatement() (jstmt, error) {
 		if err != nil {
 			return err
 		}
-		return s.write(str(v))
+		return use(s, v)
 	}, err
 }
 
