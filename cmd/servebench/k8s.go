@@ -45,15 +45,8 @@ The moment of the start stands in the manifest: apply it soon after it was print
   servebench k8s load.yaml --shards 8 --image registry/servebench:1 --url http://vllm:8000 --start-in 10m --claim shared-results
   servebench k8s load.yaml --shards 8 --image registry/servebench:1 --url http://vllm:8000 \
     --upload-image registry/s3cmd:1 --upload-command 's3cmd sync "$RUN" s3://bench/'`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return fmt.Errorf("k8s takes one scenario, a preset or a file, not %d: presets are %s", len(args), list(scenario.Presets()))
-			}
-			return nil
-		},
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return scenario.Presets(), cobra.ShellCompDirectiveDefault
-		},
+		Args:              oneScenario,
+		ValidArgsFunction: completeScenario,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := scenario.Read(args[0], f.sets)
 			if err != nil {

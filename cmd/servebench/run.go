@@ -46,15 +46,8 @@ FOLDER goes on where it ended.`,
   servebench run vllm-torch --sim --set load.rate=8 --set load.requests=40
   servebench run vllm-torch --sim --dry-run
   servebench run vllm-torch --sim --set profile=null --set "sweep={grid: {load.concurrency: [1, 2, 4]}}"`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return fmt.Errorf("run takes one scenario, a preset or a file, not %d: presets are %s", len(args), list(scenario.Presets()))
-			}
-			return nil
-		},
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return scenario.Presets(), cobra.ShellCompDirectiveDefault
-		},
+		Args:              oneScenario,
+		ValidArgsFunction: completeScenario,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.check {
 				return checkScenario(cmd, args[0], f.sets)
@@ -195,4 +188,16 @@ func relative(path string) string {
 		return path
 	}
 	return rel
+}
+
+// oneScenario takes the arguments of a command that reads a scenario.
+func oneScenario(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%s takes one scenario, a preset or a file, not %d: presets are %s", cmd.Name(), len(args), list(scenario.Presets()))
+	}
+	return nil
+}
+
+func completeScenario(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return scenario.Presets(), cobra.ShellCompDirectiveDefault
 }

@@ -35,15 +35,8 @@ tasks that begin at the same moment, one shard each, and merges what they record
 share. The job's exit code is the worst of its tasks and of the merge.`,
 		Example: `  servebench slurm vllm-torch --ntasks 4 --nodes 2 --partition gpu --sbatch --gres=gpu:8 > job.sh && sbatch job.sh
   servebench slurm load.yaml --ntasks 16 --url http://inference:8000 --setup "module load servebench" | sbatch`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return fmt.Errorf("slurm takes one scenario, a preset or a file, not %d: presets are %s", len(args), list(scenario.Presets()))
-			}
-			return nil
-		},
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return scenario.Presets(), cobra.ShellCompDirectiveDefault
-		},
+		Args:              oneScenario,
+		ValidArgsFunction: completeScenario,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := scenario.Read(args[0], f.sets)
 			if err != nil {

@@ -141,20 +141,9 @@ func (o *traceOpener) serve(ctx context.Context, talk io.Writer, f viewFlags) er
 
 // ServeHTTP answers: the page at /, the file at /trace.
 func (o *traceOpener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// A name of somebody else's that leads to this machine must not read the trace.
-	if !ownHost(r.Host) {
-		http.Error(w, "this is not the address that trace open printed", http.StatusForbidden)
+	if !admit(w, r, "trace open") {
 		return
 	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, "trace open only shows", http.StatusMethodNotAllowed)
-		return
-	}
-	h := w.Header()
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cache-Control", "no-store")
 	var err error
 	switch r.URL.Path {
 	case "/":

@@ -110,20 +110,9 @@ type brief struct {
 // ServeHTTP answers: the list at /, a run at /run/NAME, its trace at /trace/NAME and the page that opens that at /open/NAME; runs held
 // against each other at /compare?run=NAME&run=NAME, and a sweep or search at /series/NAME.
 func (v *viewer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// A name of somebody else's that leads to this machine must not read its runs.
-	if !ownHost(r.Host) {
-		http.Error(w, "this is not the address that view printed", http.StatusForbidden)
+	if !admit(w, r, "view") {
 		return
 	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, "view only shows", http.StatusMethodNotAllowed)
-		return
-	}
-	h := w.Header()
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cache-Control", "no-store")
 	kind, name, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	var err error
 	switch kind {
@@ -159,6 +148,25 @@ func (v *viewer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 	}
+}
+
+// admit answers what command must not: requests by a name of somebody else's that leads to this machine, which must read nothing, and
+// those that would change something. For the rest it sets the headers of every answer, and is true.
+func admit(w http.ResponseWriter, r *http.Request, command string) bool {
+	if !ownHost(r.Host) {
+		http.Error(w, "this is not the address that "+command+" printed", http.StatusForbidden)
+		return false
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, command+" only shows", http.StatusMethodNotAllowed)
+		return false
+	}
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+	return true
 }
 
 func ownHost(host string) bool {
