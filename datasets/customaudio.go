@@ -23,26 +23,7 @@ func (c *CustomAudio) load(b *build) error {
 	if err != nil {
 		return err
 	}
-	shuffled(b, b.Seed, rows)
-	want := b.Requests
-	if want <= 0 {
-		want = len(rows)
-	}
-	err = inOrder(b.ctx, min(want, len(rows)), b.Workers, func(i int) (Sample, error) {
-		s, err := c.sample(b, rows[i])
-		if err != nil {
-			return s, fmt.Errorf("%s: %w", rows[i].place, err)
-		}
-		return s, nil
-	}, func(i int, s Sample) (bool, error) {
-		s.ID = b.id(i)
-		b.samples = append(b.samples, s)
-		return true, nil
-	})
-	if err != nil {
-		return err
-	}
-	return b.oversample(b.Seed, want)
+	return b.fromRows(rows, c.sample)
 }
 
 func (c *CustomAudio) sample(b *build, r row) (s Sample, err error) {

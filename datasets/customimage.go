@@ -37,13 +37,19 @@ func (c *CustomImage) load(b *build) error {
 			return fmt.Errorf("%s: need \"prompt\" and \"image_files\", or \"content\": have %s", r.place, r.keys())
 		}
 	}
+	return b.fromRows(rows, c.sample)
+}
+
+// fromRows takes the samples that sample makes of shuffled rows, on all workers and in the
+// order of the rows, repeated until there are enough.
+func (b *build) fromRows(rows []row, sample func(*build, row) (Sample, error)) error {
 	shuffled(b, b.Seed, rows)
 	want := b.Requests
 	if want <= 0 {
 		want = len(rows)
 	}
-	err = inOrder(b.ctx, min(want, len(rows)), b.Workers, func(i int) (Sample, error) {
-		s, err := c.sample(b, rows[i])
+	err := inOrder(b.ctx, min(want, len(rows)), b.Workers, func(i int) (Sample, error) {
+		s, err := sample(b, rows[i])
 		if err != nil {
 			return s, fmt.Errorf("%s: %w", rows[i].place, err)
 		}

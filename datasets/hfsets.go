@@ -86,9 +86,6 @@ var hfSets = map[string]hfSet{
 	"gorilla-llm/Berkeley-Function-Calling-Leaderboard": {output: 512, load: loadCalls},
 }
 
-// HFSets lists the ids of the sets that the source hf knows.
-func HFSets() []string { return sortedKeys(hfSets) }
-
 var speech = hfSet{split: "train", output: 1024, media: true, make: asr}
 
 // length is the length of an answer: the one given, else the usual one of the set.
