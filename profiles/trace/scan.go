@@ -654,27 +654,6 @@ func eachMember(raw []byte, f func(key string, value []byte) bool) {
 	}
 }
 
-// EachElement calls f with each element of a JSON array, until it returns false.
-func EachElement(raw []byte, f func(value []byte) bool) {
-	if len(raw) == 0 || raw[0] != '[' {
-		return
-	}
-	i := 1
-	for {
-		for i < len(raw) && (raw[i] <= ' ' || raw[i] == ',') {
-			i++
-		}
-		if i >= len(raw) || raw[i] == ']' {
-			return
-		}
-		end, _ := skipValue(raw, i, 0)
-		if end < 0 || !f(raw[i:end]) {
-			return
-		}
-		i = end
-	}
-}
-
 // EachMember calls f with each member of a JSON object, until it returns false.
 func EachMember(raw []byte, f func(key string, value []byte) bool) {
 	if len(raw) > 0 && raw[0] == '{' {

@@ -332,9 +332,6 @@ func (w *Writer) Row(r *Row) {
 	w.flush(1 << 16)
 }
 
-// Event writes an event as it was read, byte for byte where that is strict JSON.
-func (w *Writer) Event(ev *Event) { w.Raw(ev.Raw, ev.Strict) }
-
 // Raw writes the JSON text of an event. strict says that the text is known to be strict
 // JSON; otherwise it is repaired, and refused when that cannot be done.
 func (w *Writer) Raw(raw []byte, strict bool) {
