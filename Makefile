@@ -62,7 +62,7 @@ accuracy: ## how wrong the client is, against a server that logs what it did (tw
 bench-peers: build ## other load generators and ours on one paced server
 	scripts/peers/run.sh "$(CURDIR)/.cache/peers"
 
-test-vllm: build ## the three end-to-end procedures on a real vLLM on this machine's CPU
+test-vllm: build ## a real vLLM on this machine's CPU: the end-to-end procedures, and its own client beside ours
 	scripts/vllm-cpu/test.sh "$(VLLM)"
 
 install: ## install servebench where go install puts it

@@ -82,8 +82,10 @@ type recorder struct {
 	model    int
 }
 
-func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	body, _ := io.ReadAll(req.Body)
+// recorded is a request as the recordings have it, and its body as it came.
+func recorded(req *http.Request) (wireRequest, []byte) {
+	raw, _ := io.ReadAll(req.Body)
+	body := raw
 	if !utf8.Valid(body) { // as the recording has it: every byte a character
 		var latin []rune
 		for _, b := range body {
@@ -97,8 +99,14 @@ func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 			headers = append(headers, [2]string{name, values[0]})
 		}
 	}
+	return wireRequest{Method: req.Method, Path: req.URL.RequestURI(), Headers: headers, Body: string(body)}, raw
+}
+
+func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	request, _ := recorded(req)
+	body := []byte(request.Body)
 	r.mu.Lock()
-	r.requests = append(r.requests, wireRequest{Method: req.Method, Path: req.URL.RequestURI(), Headers: headers, Body: string(body)})
+	r.requests = append(r.requests, request)
 	r.mu.Unlock()
 	switch path := "/" + strings.TrimLeft(req.URL.Path, "/"); {
 	case path == "/v1/models":

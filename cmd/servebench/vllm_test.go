@@ -123,39 +123,47 @@ func TestVLLMProcedures(t *testing.T) {
 	})
 }
 
-// TestVLLMBenchServe runs a pasted command line against a server with a profiler, and the same against one without.
-func TestVLLMBenchServe(t *testing.T) {
-	dir := vllm(t)
-	port := freePort(t)
-	traces := t.TempDir()
+// startVLLM starts a real server that outlives several command lines, on a port of its own, and waits until it has answered.
+func startVLLM(t *testing.T, dir, model string, more ...string) (port string) {
+	t.Helper()
+	port = freePort(t)
+	s, err := scenario.Read("vllm-torch", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Profile, s.Model = nil, ""
+	s.Server.URL = "http://127.0.0.1:" + port
+	s.Server.Command = append(scenario.Words{
+		filepath.Join(dir, "venv", "bin", "vllm"), "serve", filepath.Join(dir, "models", model), "--host", "127.0.0.1", "--port", port,
+		"--max-model-len", "2048", "--dtype", "bfloat16", "--max-num-seqs", "64", "--enforce-eager", "--distributed-executor-backend", "uni",
+	}, more...)
+	// It is launched by a scenario of its own, whose load is a long think.
+	s.Load = scenario.Load{Requests: 2, Concurrency: 1, Think: scenario.Duration(1 << 50)}
 	out := filepath.Join(t.TempDir(), "server")
-	// The server outlives several command lines: it is launched by a scenario of its own, whose load is a long think.
 	ctx, stop := context.WithCancel(t.Context())
 	ready := make(chan struct{})
 	ended := make(chan struct{})
+	var runErr error
 	go func() {
 		defer close(ended)
-		s, err := scenario.Read("vllm-torch", nil)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		s.Profile = nil
-		s.Server.URL = "http://127.0.0.1:" + port
-		s.Server.Command = scenario.Words{
-			filepath.Join(dir, "venv", "bin", "vllm"), "serve", filepath.Join(dir, "models", "tiny-opt"), "--host", "127.0.0.1", "--port", port,
-			"--served-model-name", "facebook/opt-125m", "--max-model-len", "2048", "--dtype", "bfloat16", "--max-num-seqs", "64", "--enforce-eager",
-			"--distributed-executor-backend", "uni", "--profiler-config", fmt.Sprintf(`{"profiler": "torch", "torch_profiler_dir": %q}`, traces),
-		}
-		s.Load = scenario.Load{Requests: 2, Concurrency: 1, Think: scenario.Duration(1 << 50)}
-		_, _ = scenario.Run(ctx, s, scenario.Options{Dir: out, Watcher: &readyWatcher{ready: ready}})
+		_, runErr = scenario.Run(ctx, s, scenario.Options{Dir: out, Watcher: &readyWatcher{ready: ready}})
 	}()
-	defer func() { stop(); <-ended }()
+	t.Cleanup(func() { stop(); <-ended })
 	select {
 	case <-ready:
 	case <-ended:
-		t.Fatal("the server did not start")
+		log, _ := os.ReadFile(filepath.Join(out, "server.log"))
+		t.Fatalf("the server did not start: %v\n%s", runErr, log)
 	}
+	return port
+}
+
+// TestVLLMBenchServe runs a pasted command line against a server with a profiler, and the same against one without.
+func TestVLLMBenchServe(t *testing.T) {
+	dir := vllm(t)
+	traces := t.TempDir()
+	port := startVLLM(t, dir, "tiny-opt", "--served-model-name", "facebook/opt-125m",
+		"--profiler-config", fmt.Sprintf(`{"profiler": "torch", "torch_profiler_dir": %q}`, traces))
 	pasted := strings.Fields("--backend vllm --model facebook/opt-125m --port " + port + " --dataset-name random --random-input-len 128 " +
 		"--random-output-len 4 --random-range-ratio 1.0 --ignore-eos --profile --max-concurrency 4 --request-rate inf --num-prompts 4 " +
 		"--percentile-metrics ttft,tpot,itl,e2el")

@@ -14,4 +14,7 @@ elif [ "$status" != 0 ]; then
   exit "$status"
 fi
 cd "$here/../.."
-SERVEBENCH_VLLM=$(cd "$dir" && pwd) go test -count=1 -v -timeout 30m -run '^TestVLLM' ./cmd/servebench
+dir=$(cd "$dir" && pwd)
+SERVEBENCH_VLLM=$dir go test -count=1 -v -timeout 30m -run '^TestVLLM' ./cmd/servebench
+# What vLLM's client measured there, every figure computed again from its own times.
+SERVEBENCH_GOLDEN=$dir/golden go test -count=1 -v -run '^TestGoldenMetrics$' ./results/report
