@@ -110,6 +110,8 @@ type heatChart struct {
 	// Stalled is the share of streams, in percent, that waited in a long gap.
 	Stalled floats `json:"stalled"`
 	Most    int    `json:"most"`
+	// Worst is when the worst stalls began.
+	Worst floats `json:"worst,omitempty"`
 }
 
 type rowChart struct {
@@ -176,6 +178,11 @@ func chartsOf(s *summary.Summary, g *gathering, load iter.Seq2[*results.Record, 
 		c.Load.Queued = sr.queued
 	}
 	c.Heat = heatOf(g.heat)
+	if s.Stalls != nil && c.Heat != nil {
+		for _, w := range s.Stalls.Worst {
+			c.Heat.Worst = append(c.Heat.Worst, time.Duration(w.At-g.extent.began).Seconds())
+		}
+	}
 	c.marks(s.Manifest, g, stages)
 	if err := c.rows(g, load); err != nil {
 		return nil, err
@@ -270,8 +277,7 @@ func heatOf(h *heat) *heatChart {
 			out.Most = max(out.Most, *cell)
 		}
 	}
-	shares, _ := h.stalled()
-	for _, share := range shares {
+	for _, share := range h.stalled() {
 		out.Stalled = append(out.Stalled, 100*share)
 	}
 	return out

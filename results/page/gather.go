@@ -144,11 +144,7 @@ func gather(s *summary.Summary, e *extent, load iter.Seq2[*results.Record, error
 		g.curves = append(g.curves, c)
 	}
 	g.series = newSeries(gridOf(e.length(), min(max(len(e.ids)/6, 24), 300)))
-	median := 0.0
-	if d := s.Dist("itl", s.Basis); d != nil {
-		median, _ = d.At(50)
-	}
-	g.heat = newHeat(e.length(), median)
+	g.heat = newHeat(e.length())
 	g.rows = newWaterfall(len(e.ids))
 
 	for rec, err := range load {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"servebench/results"
+	"servebench/results/summary"
 )
 
 // The heat map's rows are gap lengths from heatShortest, perDecade of them to a factor of ten.
@@ -15,14 +16,8 @@ const (
 	// mostHeatRows is how many rows the map shows; neighbours are put together where lengths spread further.
 	mostHeatRows = 60
 	heatColumns  = 240
-	// momentsCount is into how many moments the run is cut to see whether all streams stood still at once.
+	// momentsCount is into how many moments the run is cut to see how many streams stood still at once.
 	momentsCount = 4096
-	// A gap is long when it is longFactor times the median, and no less than leastLong.
-	longFactor = 5
-	leastLong  = time.Millisecond
-	// A moment is a stall when this share of at least stallStreams streams waits in a long gap.
-	stallShare   = 0.8
-	stallStreams = 2
 )
 
 // A heat counts the gaps between tokens by when they ended and how long they were, and how many of the streams waited in
@@ -34,18 +29,17 @@ type heat struct {
 	least, most int
 	moments     grid
 	open        []float64 // streams between their first and last event, mean of each moment
-	waiting     []float64 // those in a long gap
-	long        time.Duration
+	waiting     []float64 // those in a long gap: see summary.LongGap
 	gaps        int
+	scratch     []time.Duration
 }
 
 const heatRows = perDecade * decades
 
-func newHeat(length time.Duration, median float64) *heat {
+func newHeat(length time.Duration) *heat {
 	h := &heat{columns: gridOf(length, heatColumns), moments: gridOf(length, momentsCount), least: heatRows}
 	h.cells = make([]uint32, h.columns.n*heatRows)
 	h.open, h.waiting = make([]float64, h.moments.n), make([]float64, h.moments.n)
-	h.long = max(time.Duration(longFactor*median*1e6), leastLong)
 	return h
 }
 
@@ -56,13 +50,18 @@ func (h *heat) add(rec *results.Record, b results.Basis, began results.Moment) {
 	}
 	at := func(i int) time.Duration { return time.Duration(rec.Chunks[i].Seen(b) - began) }
 	h.moments.spread(h.open, at(0), at(n-1))
+	h.scratch = h.scratch[:0]
+	for i := 1; i < n; i++ {
+		h.scratch = append(h.scratch, at(i)-at(i-1))
+	}
+	long, _, told := summary.LongGap(h.scratch)
 	for i := 1; i < n; i++ {
 		gap := at(i) - at(i-1)
 		h.gaps++
 		row := heatRow(gap)
 		h.least, h.most = min(h.least, row), max(h.most, row)
 		h.cells[row*h.columns.n+h.columns.index(at(i))]++
-		if gap > h.long {
+		if told && gap > long {
 			h.moments.spread(h.waiting, at(i-1), at(i))
 		}
 	}
@@ -86,20 +85,15 @@ func (h *heat) shown() (first, together, rows int) {
 	}
 }
 
-// stalled is, for each column of the map, the largest share of streams that waited at one of its moments, and how
-// long the run stood still altogether.
-func (h *heat) stalled() (shares []float64, still time.Duration) {
-	shares = make([]float64, h.columns.n)
+// stalled is, for each column of the map, the largest share of streams that waited at one of its moments; of one stream that is no share.
+func (h *heat) stalled() []float64 {
+	shares := make([]float64, h.columns.n)
 	for i := range h.open {
-		if h.open[i] < stallStreams {
+		if h.open[i] < 2 {
 			continue
 		}
-		share := h.waiting[i] / h.open[i]
 		column := h.columns.index((h.moments.from(i) + h.moments.to(i)) / 2)
-		shares[column] = max(shares[column], min(share, 1))
-		if share >= stallShare {
-			still += h.moments.to(i) - h.moments.from(i)
-		}
+		shares[column] = max(shares[column], min(h.waiting[i]/h.open[i], 1))
 	}
-	return shares, still
+	return shares
 }

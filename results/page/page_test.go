@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -471,35 +472,49 @@ func TestARunThatDied(t *testing.T) {
 }
 
 func TestStalls(t *testing.T) {
-	h := newHeat(4096*time.Millisecond, 10)
-	if h.long != 50*time.Millisecond || h.moments.width != time.Millisecond {
-		t.Fatalf("long is %v, a moment %v", h.long, h.moments.width)
+	h := newHeat(4096 * time.Millisecond)
+	if h.moments.width != time.Millisecond {
+		t.Fatalf("a moment is %v", h.moments.width)
 	}
 	const began = results.Moment(1e18)
-	stream := func(ms ...int) {
+	// A stream has a token every 10 ms, but for these stretches.
+	stream := func(still ...[2]int) {
 		rec := &results.Record{Kind: results.Load}
-		for _, at := range ms {
-			rec.Chunks = append(rec.Chunks, results.Chunk{At: began + results.Moment(at)*1e6})
+		for at := 950; at <= 2200; at += 10 {
+			if !slices.ContainsFunc(still, func(s [2]int) bool { return s[0] < at && at < s[1] }) {
+				rec.Chunks = append(rec.Chunks, results.Chunk{At: began + results.Moment(at)*1e6})
+			}
 		}
 		h.add(rec, results.Service, began)
 	}
-	// Two of three streams wait from 1000 to 1200 ms, all three from 2000 to 2100 ms.
-	stream(990, 1000, 1200, 1210, 2000, 2100, 2110)
-	stream(995, 1000, 1200, 1240, 2000, 2100, 2110)
-	var third []int
-	for at := 950; at <= 2000; at += 10 {
-		third = append(third, at)
-	}
-	stream(append(third, 2100)...)
-	shares, still := h.stalled()
-	// The first two have other long gaps, from 1210 and from 1240 to 2000 ms.
-	if still != 100*time.Millisecond {
-		t.Errorf("all stood still for %v, want 100ms", still)
-	}
+	// Two of three streams wait from 1000 to 1200 ms, all three from 2000 to 2100 ms, and none for long at 1500 ms.
+	stream([2]int{1000, 1200}, [2]int{1500, 1540}, [2]int{2000, 2100})
+	stream([2]int{1000, 1200}, [2]int{1500, 1540}, [2]int{2000, 2100})
+	stream([2]int{2000, 2100})
+	shares := h.stalled()
 	at := func(ms int) float64 { return shares[h.columns.index(time.Duration(ms)*time.Millisecond)] }
-	for ms, want := range map[int]float64{500: 0, 1100: 2.0 / 3, 2050: 1, 3000: 0} {
+	for ms, want := range map[int]float64{500: 0, 1100: 2.0 / 3, 1520: 0, 2050: 1, 3000: 0} {
 		if got := at(ms); math.Abs(got-want) > 1e-9 {
 			t.Errorf("at %d ms %v of the streams waited, want %v", ms, got, want)
 		}
+	}
+}
+
+// TestStallTables: the synthetic run stands still in every hundredth second.
+func TestStallTables(t *testing.T) {
+	run := synthetic(t, 6000, 20, nil)
+	s, err := summary.OfRun(run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := written(t, run, Options{})
+	for _, want := range []string{"A gap is long above 5 times what is usual in its stream, 10.00 ms at least.", `id="stalls"`, "<h3>The worst, marked on the map</h3>"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	worst := singles(t, dataOf(t, page)["heat"].(map[string]any)["worst"])
+	if len(worst) != len(s.Stalls.Worst) || worst[0] < 50 || worst[0] > 53 {
+		t.Errorf("marks at %v, want the %d worst, in the 51st second", worst, len(s.Stalls.Worst))
 	}
 }

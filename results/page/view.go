@@ -32,8 +32,7 @@ type view struct {
 	Definitions    []*results.Metric
 	Answers        *answers
 	Drawn          string // which requests the waterfall shows
-	Long           string // how long a long gap is
-	Still          string // how long all streams stood still
+	Stalls         *stallView
 	HasGaps        bool
 	Profiled       string
 	Windowed       bool // there are percentiles over time
@@ -182,14 +181,7 @@ func (v *view) fill(m *results.Manifest, s *summary.Summary, g *gathering) {
 		v.Drawn = fmt.Sprintf("%s of %s requests: every %s one, and those that stand out", count(len(g.rows.rows)), count(n), ordinal(g.rows.stride))
 	}
 	v.HasGaps = g.heat.gaps > 0
-	v.Long = ms(float64(g.heat.long)/1e6) + " ms"
-	if g.heat.long > leastLong {
-		v.Long += " (five times the median)"
-	}
-	if _, still := g.heat.stalled(); still > 0 {
-		v.Still = fmt.Sprintf("about %s s (%s of the run, in steps of %s ms)", fixed(2, still.Seconds()),
-			percent(100*still.Seconds()/g.extent.length().Seconds()), ms(float64(g.heat.moments.width)/1e6))
-	}
+	v.Stalls = stallsOf(s, g.extent.began)
 	v.Command = commandLine(m.Command)
 	v.Launch = commandLine(m.Server.Command)
 	v.settings(m)

@@ -38,6 +38,7 @@ type document struct {
 	Goodput  *goodput           `json:"goodput,omitempty"`
 	InFlight inFlight           `json:"in_flight"`
 	Latency  []distribution     `json:"latency"`
+	Stalls   *stalls            `json:"stalls,omitempty"`
 	VLLM     json.RawMessage    `json:"vllm"`
 	Client   client             `json:"client"`
 	Audit    []results.Check    `json:"audit,omitempty"`
@@ -199,7 +200,7 @@ func JSON(w io.Writer, s *summary.Summary) error {
 		Tokens:   tokenCounts{s.InputTokens, s.OutputTokens, s.CachedTokens, s.InputUnknown, s.OutputUnknown, s.Health.Estimated},
 		Rates:    rates{s.RequestRate, s.InputRate, s.OutputRate, s.TotalTokenRate},
 		InFlight: inFlight{s.InFlightPeak, s.InFlightMean},
-		Latency:  []distribution{}, VLLM: vllmFigures(s), Client: clientOf(s), Audit: m.Audit, Profile: m.Profile,
+		Latency:  []distribution{}, Stalls: stallsOf(s), VLLM: vllmFigures(s), Client: clientOf(s), Audit: m.Audit, Profile: m.Profile,
 		Warnings: append([]string{}, s.Warnings...),
 	}
 	if s.Duration > 0 {

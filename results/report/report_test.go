@@ -104,10 +104,29 @@ func TestReports(t *testing.T) {
 		r.Chunks, r.Usage, r.Status, r.Written = nil, nil, 0, 0
 		r.Failure = &results.Failure{Class: results.FailConnect, Message: "connection refused"}
 	}
+	// All streams stand still for 200 ms half a second into the load, and one of them by itself.
+	stalled := func(m *results.Manifest, i int, r *results.Record) {
+		if !r.OK() {
+			return
+		}
+		for len(r.Chunks) < 40 {
+			r.Chunks = append(r.Chunks, results.Chunk{At: r.Chunks[len(r.Chunks)-1].At.Add(10 * ms), Tokens: 1, Visible: true})
+		}
+		for j := range r.Chunks {
+			if r.Chunks[j].At >= m.Began.Add(500*ms) {
+				r.Chunks[j].At = r.Chunks[j].At.Add(200 * ms)
+			}
+			if i == 80 && j >= 20 {
+				r.Chunks[j].At = r.Chunks[j].At.Add(90 * ms)
+			}
+		}
+		r.Done = r.Chunks[39].At
+		r.Usage.Completion = 40
+	}
 	for _, tc := range []struct {
 		name   string
 		change func(*results.Manifest, int, *results.Record)
-	}{{"sample", nil}, {"client-bound", clientBound}, {"pooling", pooling}, {"all-failed", failed}} {
+	}{{"sample", nil}, {"client-bound", clientBound}, {"pooling", pooling}, {"all-failed", failed}, {"stalled", stalled}} {
 		m, recs := sample(tc.change)
 		s := sumUp(m, recs)
 		for format, file := range map[string]string{"text": ".txt", "json": ".json", "markdown": ".md", "csv": ".csv"} {

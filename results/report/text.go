@@ -43,6 +43,7 @@ func Text(w io.Writer, s *summary.Summary, opts Options) error {
 	}
 	t.figures(s)
 	t.responses(s)
+	t.stalls(s)
 	t.failureClasses(s)
 	t.health(s)
 	t.audit(s)

@@ -52,6 +52,7 @@ type Recorder struct {
 	spans     []span
 	spansFull bool
 	busy      moments // lengths of spans
+	stalls    stalls
 
 	counts   counts
 	failures map[string]*FailureClass
@@ -151,6 +152,7 @@ func (r *Recorder) Add(rec *results.Record) {
 		r.outputs = append(r.outputs, numbered{rec.ID, start, outputOf(rec, r.config.Basis)})
 	}
 	r.span(rec)
+	r.stalls.add(rec)
 	r.tally(rec)
 }
 
@@ -461,6 +463,7 @@ func (r *Recorder) Summary(m *results.Manifest, before, after string) *Summary {
 	}
 	r.dists(s, percentiles)
 	r.figures(s)
+	s.Stalls = r.stalls.sum(m.Stamps == "kernel")
 	r.health(s)
 	return s
 }

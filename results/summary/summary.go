@@ -57,6 +57,8 @@ type Summary struct {
 	// Dists are the distributions of every metric that has values, in the order of results.Metrics; those that
 	// depend on the start stand there twice, from Basis and from the due time.
 	Dists []*Dist
+	// Stalls are what held streams up; nil when no stream had gaps enough to tell.
+	Stalls *Stalls
 	// Health is how well the client kept up.
 	Health Health
 	// Warnings are doubts about the numbers, the gravest first.

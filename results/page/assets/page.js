@@ -242,6 +242,7 @@ function drag(p, {boxed, clicked, hover, leave, tall}) {
 
 if (data.heat) {
   const h = data.heat, edges = f32(h.edges), bounds = f32(h.bounds), cells = i32(h.cells), stalled = f32(h.stalled);
+  const worst = h.worst ? f32(h.worst) : [];
   const columns = edges.length - 1, rows = bounds.length - 1;
   const rgb = name => { const n = parseInt(color(name).slice(1), 16); return [n >> 16, n >> 8 & 255, n & 255]; };
   let image = null, theme = "";
@@ -281,6 +282,11 @@ if (data.heat) {
       }
     }
     marks(ctx, p.x, margin.top, height, 1, false);
+    ctx.fillStyle = color("fail");
+    for (const at of worst) { // a wedge at the upper edge
+      const x = p.x(at), y = margin.top;
+      ctx.beginPath(); ctx.moveTo(x - 5, y); ctx.lineTo(x + 5, y); ctx.lineTo(x, y + 8); ctx.fill();
+    }
     ctx.restore();
     ctx.fillStyle = color("muted"); ctx.strokeStyle = color("line"); ctx.textAlign = "right"; ctx.textBaseline = "middle";
     const spanned = Math.log(bounds[rows] / bounds[0]);
