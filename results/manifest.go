@@ -116,6 +116,10 @@ type Settings struct {
 	Percentiles []float64 `json:"percentiles,omitempty"`
 	// Goodput are the objectives a request must meet to count.
 	Goodput []Objective `json:"goodput,omitempty"`
+	// Bounds are the objectives of the whole run, such as p99 ttft <= 300ms.
+	Bounds []string `json:"bounds,omitempty"`
+	// Formats are the reports that the folder keeps beside the usual ones.
+	Formats []string `json:"formats,omitempty"`
 	// Detailed says that the result file lists each request.
 	Detailed bool `json:"detailed,omitempty"`
 	// Engine says for which tool's definitions the table stands: empty for vLLM's table with our basis.

@@ -218,7 +218,7 @@ func reports(t testing.TB, dir string) map[string]string {
 	all := map[string]string{}
 	for _, format := range report.Formats() {
 		var b bytes.Buffer
-		if err := report.Write(&b, format, s); err != nil {
+		if err := report.Write(&b, format, s, run.Records()); err != nil {
 			t.Fatal(err)
 		}
 		all[format] = b.String()

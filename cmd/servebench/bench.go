@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -376,7 +375,7 @@ func (o *benchOptions) once(cmd *cobra.Command, i *interrupts, s *scenario.Scena
 	case o.MaxFailures != nil && o.MaxFailures.Exceeded(result.Summary.Failed, result.Summary.Requests):
 		return result, failed(fmt.Errorf("%d of %d requests failed, more than --max-failures %s", result.Summary.Failed, result.Summary.Requests, deref(o.MaxFailuresFlag)))
 	case o.RequireValid && result.Summary.Health.State != summary.Healthy:
-		return result, failed(errors.New("--require-valid: " + strings.Join(result.Summary.Warnings, "; ")))
+		return result, failed(notValid(result.Summary))
 	}
 	return result, nil
 }

@@ -65,7 +65,7 @@ func settle(cmd *cobra.Command, dir string, m *results.Manifest) error {
 	if m.Outcome != results.OK {
 		return failed(errors.New(m.Reason))
 	}
-	return nil
+	return missedObjectives(s)
 }
 
 // parts says what a merged run was made of.

@@ -1,13 +1,18 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"servebench/loadgen/scenario"
 	"servebench/results"
+	"servebench/results/page"
 	"servebench/results/report"
 	"servebench/results/summary"
 )
@@ -17,9 +22,14 @@ func reportCommand() *cobra.Command {
 	as := ""
 	cmd := &cobra.Command{
 		Use:   "report RUN",
-		Short: "Print the report of a saved run",
+		Short: "Print the report of a saved run, sweep or search",
+		Long: `report prints the report of a saved run again: as text, as every figure in JSON, as Markdown or CSV, as JUnit XML for pipelines (objectives, the client's
+verdict and the audit's checks are its test cases), or with a row a request, as CSV or Parquet. A folder with a sweep, a search, repeats or an A/B
+comparison has a text, CSV (a row a run), JSON, JUnit (a suite a point) and a page.`,
 		Example: "  servebench report runs/gaudi-e2e-multi-20260102-030405\n" +
 			"  servebench report --format vllm-json runs/gaudi-e2e-multi-20260102-030405\n" +
+			"  servebench report --format junit runs/gaudi-e2e-multi-20260102-030405 > junit.xml\n" +
+			"  servebench report --format parquet runs/gaudi-e2e-multi-20260102-030405 > requests.parquet\n" +
 			"  servebench report --as genai-perf runs/gaudi-e2e-multi-20260102-030405",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -28,6 +38,12 @@ func reportCommand() *cobra.Command {
 			}
 			if as != "" && !slices.Contains(report.Tools(), as) {
 				return fmt.Errorf("no definitions of %q: have %s", as, list(report.Tools()))
+			}
+			if x, err := scenario.OpenIndex(args[0]); !errors.Is(err, fs.ErrNotExist) {
+				if err == nil {
+					err = reportSeries(cmd.OutOrStdout(), x, args[0], format, as)
+				}
+				return failed(err)
 			}
 			run, err := results.Open(args[0])
 			if err != nil {
@@ -50,7 +66,7 @@ func reportCommand() *cobra.Command {
 				if format == "html" {
 					return failed(writePage(cmd.OutOrStdout(), run))
 				}
-				return failed(report.Write(cmd.OutOrStdout(), format, s))
+				return failed(report.Write(cmd.OutOrStdout(), format, s, run.Records()))
 			}
 			server, err := scenario.ServerAnswers(run)
 			if err != nil {
@@ -67,4 +83,17 @@ func reportCommand() *cobra.Command {
 	_ = cmd.RegisterFlagCompletionFunc("as", cobra.FixedCompletions(report.Tools(), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+// reportSeries writes the report of a series.
+func reportSeries(w io.Writer, x *scenario.Index, dir, format, as string) error {
+	switch {
+	case as != "":
+		return fmt.Errorf("%s holds a %s: --as takes one run, of those in %s", dir, x.Kind, filepath.Join(dir, scenario.RunsFolder))
+	case format == "html":
+		s := seriesOf(x, ".")
+		s.Index = ""
+		return page.WriteSeries(w, s)
+	}
+	return x.Write(w, format)
 }

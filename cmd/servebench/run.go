@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,6 +27,7 @@ type runFlags struct {
 	clockReference   string
 	profileOptional  bool
 	maxFailures      int
+	requireValid     bool
 
 	check, dryRun, retryFailed bool
 }
@@ -39,12 +41,16 @@ func runCommand(i *interrupts) *cobra.Command {
 until it is ready, starts its profiler, sends the load, stops the profiler, collects the traces, puts the requests into them, and
 prints the figures. Everything is kept in a run folder.
 
+Where the scenario states objectives.bounds, such as p99 ttft <= 300ms, the report says which are met, and the exit status is 3 when one is missed; it is 1
+when the run itself failed, and 2 when the command or the scenario is wrong.
+
 A scenario with repeats, a sweep or a search makes several runs in one folder, with an index. Interrupted, the same command with --out
 FOLDER goes on where it ended.`,
 		Example: `  servebench run gaudi-e2e-multi --sim
   servebench run gaudi-e2e-multi --url http://127.0.0.1:8080 --trace-dir /tmp
   servebench run vllm-torch --sim --set load.rate=8 --set load.requests=40
   servebench run vllm-torch --sim --dry-run
+  servebench run vllm-torch --sim --set "objectives.bounds=[p99 ttft <= 2s]" --set "report.formats=[junit]"
   servebench run vllm-torch --sim --set profile=null --set "sweep={grid: {load.concurrency: [1, 2, 4]}}"`,
 		Args:              oneScenario,
 		ValidArgsFunction: completeScenario,
@@ -71,7 +77,7 @@ FOLDER goes on where it ended.`,
 			case s.IsSeries():
 				return carryOutSeries(cmd, i, s, scenario.SeriesOptions{Options: o, RetryFailed: f.retryFailed})
 			}
-			return carryOut(cmd, i, s, o)
+			return carryOut(cmd, i, s, o, f.requireValid)
 		},
 	}
 	flags := cmd.Flags()
@@ -85,6 +91,7 @@ FOLDER goes on where it ended.`,
 	flags.StringVar(&f.clockReference, "clock-reference", "", "with --shard: a time `server` (NTP) by which the clocks of the machines are compared")
 	flags.BoolVar(&f.profileOptional, "profile-optional", false, "go on without a profile when the server refuses to start its profiler")
 	flags.IntVar(&f.maxFailures, "max-failures", 0, "count the run as failed when more than `n` requests fail (default: when all do)")
+	flags.BoolVar(&f.requireValid, "require-valid", false, "count a single run as failed unless the verdict on its client is ok")
 	flags.BoolVar(&f.check, "check", false, "say whether the scenario has faults, all at once, and run nothing")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be run and sent, and run and send nothing")
 	flags.BoolVar(&f.retryFailed, "retry-failed", false, "of a sweep taken up again, make runs again that failed")
@@ -132,7 +139,7 @@ func freshFolder(dir string) string {
 }
 
 // carryOut runs a scenario with progress on stderr and the report on stdout.
-func carryOut(cmd *cobra.Command, i *interrupts, s *scenario.Scenario, o scenario.Options) error {
+func carryOut(cmd *cobra.Command, i *interrupts, s *scenario.Scenario, o scenario.Options, requireValid bool) error {
 	progress := newProgress(cmd.ErrOrStderr())
 	o.Watcher, o.Leave = progress, i.leave
 	result, err := scenario.Run(cmd.Context(), s, o)
@@ -145,13 +152,44 @@ func carryOut(cmd *cobra.Command, i *interrupts, s *scenario.Scenario, o scenari
 		err = errors.Join(err, savePage(result.Dir))
 	}
 	where(cmd.ErrOrStderr(), result)
-	switch {
-	case err != nil:
+	if err != nil {
 		return failed(err)
+	}
+	return verdictOn(result, requireValid)
+}
+
+// verdictOn is the error of a run that failed, or that did not meet what was asked of it.
+func verdictOn(result *scenario.Result, requireValid bool) error {
+	switch {
 	case result.Outcome != results.OK:
 		return failed(errors.New(result.Reason))
+	case requireValid && (result.Summary == nil || result.Summary.Health.State != summary.Healthy):
+		return failed(notValid(result.Summary))
 	}
-	return nil
+	return missedObjectives(result.Summary)
+}
+
+// notValid says why the figures are not to be relied on.
+func notValid(s *summary.Summary) error {
+	if s == nil {
+		return errors.New("--require-valid: nothing was measured")
+	}
+	return errors.New("--require-valid: " + strings.Join(s.Warnings, "; "))
+}
+
+// missedObjectives is the error of a run that went well and missed an objective.
+func missedObjectives(s *summary.Summary) error {
+	if s == nil {
+		return nil
+	}
+	var list []string
+	for _, b := range s.Missed() {
+		list = append(list, b.Bound+": "+b.Measured())
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return exitCode{exitMissed, errors.New("objectives were missed: " + strings.Join(list, "; "))}
 }
 
 // printRun prints a run: the table, and under it what the server's trace says. Either may be missing.

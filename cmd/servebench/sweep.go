@@ -44,10 +44,10 @@ func closeSeries(cmd *cobra.Command, x *scenario.Index, o scenario.SeriesOptions
 	switch {
 	case err != nil:
 		return failed(err)
-	case x.Search != nil && x.Search.Best == nil:
-		return exitCode{exitMissed, errors.New(x.Search.Text)}
 	case failures > 0:
 		return failed(fmt.Errorf("%d of %d runs failed; --retry-failed makes them again", failures, len(x.Runs)))
+	case x.Missed() != "":
+		return exitCode{exitMissed, errors.New(x.Missed())}
 	}
 	return nil
 }

@@ -4,14 +4,18 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"servebench/loadgen/scenario"
 	"servebench/results"
+	"servebench/results/report"
 	"servebench/results/summary"
 )
 
@@ -90,7 +94,52 @@ func verify(dir string) (problems []string, agreed string, err error) {
 			problems = append(problems, fmt.Sprintf("%s was written by %q, this is %q: a difference can be one of versions", name, run.Manifest().Tool, tool))
 		}
 	}
+	for _, format := range run.Manifest().Settings.Formats {
+		name := report.FileName(format)
+		if _, known := texts[name]; known || name == "" {
+			continue
+		}
+		same, err := derives(run, s, format, name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return problems, "", err
+		case same:
+			agreed += ", " + name + " with the records"
+		default:
+			problems = append(problems, name+" is not what the records give")
+		}
+	}
 	return problems, agreed, nil
+}
+
+// derives says whether the report of a format is byte for byte what the records give. Neither is held in memory.
+func derives(run *results.Run, s *summary.Summary, format, name string) (bool, error) {
+	kept, err := os.Open(filepath.Join(run.Dir(), name))
+	if err != nil {
+		return false, err
+	}
+	defer kept.Close()
+	c := &comparer{kept: kept}
+	if err := report.Write(c, format, s, run.Records()); err != nil {
+		return false, err
+	}
+	n, err := kept.Read(make([]byte, 1))
+	return !c.differs && n == 0 && err == io.EOF, nil
+}
+
+// A comparer holds what is written against what was kept.
+type comparer struct {
+	kept    io.Reader
+	differs bool
+}
+
+func (c *comparer) Write(b []byte) (int, error) {
+	there := make([]byte, len(b))
+	if _, err := io.ReadFull(c.kept, there); err != nil || !bytes.Equal(there, b) {
+		c.differs = true
+	}
+	return len(b), nil
 }
 
 // disagreements say where a report differs from the one that the records give.

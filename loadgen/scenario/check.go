@@ -11,6 +11,7 @@ import (
 	"servebench/datasets"
 	"servebench/loadgen/api"
 	"servebench/results"
+	"servebench/results/report"
 )
 
 // A Fault is something wrong with a scenario, by the path of its field.
@@ -66,6 +67,11 @@ func (s *Scenario) Faults() []Fault {
 			f.add(fmt.Sprintf("report.metrics.%d", i), "no metric %q: have %s", name, metricNames())
 		}
 	}
+	for i, name := range s.Report.Formats {
+		if !slices.Contains(report.Formats(), name) {
+			f.add(fmt.Sprintf("report.formats.%d", i), "no report format %q: have %s", name, strings.Join(report.Formats(), ", "))
+		}
+	}
 	for i, p := range s.Report.Percentiles {
 		if p < 0 || p > 100 {
 			f.add(fmt.Sprintf("report.percentiles.%d", i), "%g is outside 0 to 100", p)
@@ -92,6 +98,15 @@ type faults []Fault
 
 func (f *faults) add(path, format string, args ...any) {
 	*f = append(*f, Fault{path, fmt.Sprintf(format, args...)})
+}
+
+// checkBounds finds bounds that can never be met.
+func (o *Objectives) checkBounds(f *faults) {
+	for i, b := range o.Bounds {
+		if b.Metric == "goodput" && len(o.Goodput) == 0 {
+			f.add(fmt.Sprintf("objectives.bounds.%d", i), "goodput counts requests that meet objectives.goodput: give it, as in goodput: {ttft: 300ms}")
+		}
+	}
 }
 
 func metricNames() string {

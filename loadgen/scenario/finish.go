@@ -1,15 +1,12 @@
 package scenario
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 
 	"servebench/results"
-	"servebench/results/report"
 )
 
 // Files of a run folder beside those of package results.
@@ -31,23 +28,12 @@ func (r *runner) report(result *Result) error {
 		return err
 	}
 	result.Summary = r.recorder.Summary(&m, before, after)
-	var text bytes.Buffer
-	var problems []error
-	if err := report.JSON(&text, result.Summary); err != nil {
-		problems = append(problems, err)
+	run, err := results.Open(r.Dir)
+	if err != nil {
+		return err
 	}
-	for _, file := range []struct {
-		name string
-		text []byte
-	}{
-		{ResultFile, append(report.VLLMJSON(result.Summary), '\n')},
-		{ReportFile, text.Bytes()},
-	} {
-		if err := results.WriteFile(filepath.Join(r.Dir, file.name), file.text); err != nil {
-			problems = append(problems, fmt.Errorf("%s: %w", file.name, err))
-		}
-	}
-	return errors.Join(problems...)
+	defer run.Close()
+	return keepReports(run, result.Summary)
 }
 
 // text is a file of the run, empty when it is not there.

@@ -57,6 +57,9 @@ type Index struct {
 	Search *SearchResult `json:"search,omitempty"`
 	// Notes are doubts about the whole.
 	Notes []string `json:"notes,omitempty"`
+
+	// formats are the reports that the folder keeps beside the index and the table.
+	formats []string
 }
 
 // A PointLine is one combination of values, with the means of its runs.
@@ -98,10 +101,10 @@ type RunLine struct {
 	Began results.Moment `json:"began,omitempty"`
 	Ended results.Moment `json:"ended,omitempty"`
 	// Cache is what became of the server's prefix cache before it: fresh server, reset, or why it was not reset.
-	Cache   string        `json:"cache,omitempty"`
-	Figures *Figures      `json:"figures,omitempty"`
-	Bounds  []BoundResult `json:"bounds,omitempty"`
-	Trend   *Trend        `json:"trend,omitempty"`
+	Cache   string                `json:"cache,omitempty"`
+	Figures *Figures              `json:"figures,omitempty"`
+	Bounds  []summary.BoundResult `json:"bounds,omitempty"`
+	Trend   *Trend                `json:"trend,omitempty"`
 	// Held is a search's verdict, Why what decided it.
 	Held *bool  `json:"held,omitempty"`
 	Why  string `json:"why,omitempty"`
@@ -156,7 +159,7 @@ func figuresOf(s *summary.Summary) *Figures {
 		}
 		values := map[string]float64{}
 		for _, name := range indexStatistics {
-			if v, ok := statistic(d, name); ok {
+			if v, ok := d.Statistic(name); ok {
 				values[name] = v
 			}
 		}
@@ -317,7 +320,10 @@ func (x *Index) write(dir string) error {
 	if err := x.CSV(&table); err != nil {
 		return err
 	}
-	return results.WriteFile(filepath.Join(dir, TableFile), []byte(table.String()))
+	if err := results.WriteFile(filepath.Join(dir, TableFile), []byte(table.String())); err != nil {
+		return err
+	}
+	return x.keepReports(dir)
 }
 
 // fields are the names of all settings of the points, in their order.

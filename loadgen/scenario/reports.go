@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 
@@ -48,17 +49,29 @@ func WriteReports(dir string) (*summary.Summary, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s, keepReports(run, s)
+}
+
+// keepReports writes the reports of a run into its folder: the usual ones, and those that its scenario asks for.
+func keepReports(run *results.Run, s *summary.Summary) error {
 	texts, err := Texts(s)
 	if err != nil {
-		return s, err
+		return err
 	}
 	var problems []error
 	for name, text := range texts {
-		if err := results.WriteFile(filepath.Join(dir, name), text); err != nil {
-			problems = append(problems, fmt.Errorf("%s: %w", name, err))
-		}
+		problems = append(problems, results.WriteFile(filepath.Join(run.Dir(), name), text))
 	}
-	return s, errors.Join(problems...)
+	for _, format := range s.Manifest.Settings.Formats {
+		name := report.FileName(format)
+		if _, kept := texts[name]; kept || name == "" { // a format of a later version has no name here
+			continue
+		}
+		problems = append(problems, results.WriteStream(filepath.Join(run.Dir(), name), func(w io.Writer) error {
+			return report.Write(w, format, s, run.Records())
+		}))
+	}
+	return errors.Join(problems...)
 }
 
 // auditMerged holds the figures of a merged run against each other and against the server's. What only the shards could check

@@ -340,6 +340,7 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 		stages = []loadgen.Stage{{Users: users, Think: time.Duration(r.Load.Think), For: time.Duration(r.Load.Duration), Talks: talks}}
 		planned = talks.Requests
 	}
+	r.update(func(m *results.Manifest) { r.recorder = summary.NewRecorder(summary.ConfigOf(m)) })
 	if err := r.warmUp(ctx, requests); err != nil {
 		return err
 	}
@@ -571,6 +572,10 @@ func (r *runner) settings() results.Settings {
 			st.Goodput = append(st.Goodput, results.Objective{Metric: name, MS: float64(limit) / float64(time.Millisecond)})
 		}
 	}
+	for _, b := range r.Objectives.Bounds {
+		st.Bounds = append(st.Bounds, b.String())
+	}
+	st.Formats = r.Report.Formats
 	st.Metadata = r.Metadata
 	return st
 }
@@ -701,6 +706,7 @@ func (r *runner) warmUp(ctx context.Context, requests func(int) (loadgen.Request
 		if err := r.out.Record(&rec); err != nil {
 			return err
 		}
+		r.recorder.Add(&rec)
 	}
 	return ctx.Err()
 }
@@ -719,6 +725,7 @@ func (r *runner) readyCheck(ctx context.Context, q loadgen.Request, limit time.D
 			if err := r.out.Record(&rec); err != nil {
 				return err
 			}
+			r.recorder.Add(&rec)
 			if rec.OK() {
 				return nil
 			}
@@ -842,10 +849,7 @@ func (r *runner) load(ctx context.Context, plan loadgen.Plan, planned int) error
 	r.before = checkHealth(r.clock.Clock)
 	machine := checkMachine()
 	r.measured = true
-	r.update(func(m *results.Manifest) {
-		m.Began = began
-		r.recorder = summary.NewRecorder(summary.ConfigOf(m))
-	})
+	r.update(func(m *results.Manifest) { m.Began = began })
 	var failed error
 	start := r.watchStart()
 	for rec := range loadgen.Run(ctx, plan) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"servebench/results"
+	"servebench/results/summary"
 )
 
 // A Scenario is everything about a run. Its zero fields mean the usual; the yaml tags are the keys of
@@ -260,8 +261,9 @@ type Objectives struct {
 	// MaxFailures is the most failed requests with which the run still counts as a success; absent allows
 	// all but all.
 	MaxFailures *int `yaml:"max_failures,omitempty" json:"max_failures,omitempty"`
-	// Bounds are further bounds on the whole run, such as "p99 ttft <= 300ms", "goodput >= 99%" or "failures <= 0".
-	Bounds []Bound `yaml:"bounds,omitempty" json:"bounds,omitempty"`
+	// Bounds are further bounds on the whole run, such as "p99 ttft <= 300ms", "goodput >= 99%" or "failures <= 0". A single run that misses one
+	// ends with exit status 3.
+	Bounds []summary.Bound `yaml:"bounds,omitempty" json:"bounds,omitempty"`
 }
 
 // A Report is what is printed and kept.
@@ -270,6 +272,9 @@ type Report struct {
 	Metrics []string `yaml:"metrics,omitempty" json:"metrics,omitempty"`
 	// Percentiles are the percentiles of each; absent is 99.
 	Percentiles []float64 `yaml:"percentiles,omitempty" json:"percentiles,omitempty"`
+	// Formats are reports that the folder keeps beside report.json, result.json and the page, such as junit for pipelines and parquet, which
+	// has a row a request.
+	Formats []string `yaml:"formats,omitempty" json:"formats,omitempty"`
 	// Texts keeps the generated texts.
 	Texts bool `yaml:"texts,omitempty" json:"texts,omitempty"`
 	// Compat counts as another tool does: vllm.

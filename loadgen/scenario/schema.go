@@ -17,6 +17,8 @@ import (
 	"servebench/datasets"
 	"servebench/loadgen/api"
 	"servebench/results"
+	"servebench/results/report"
+	"servebench/results/summary"
 )
 
 // The sources are where the schema's descriptions come from, so that the file's manual and the code's comments are one text.
@@ -43,6 +45,9 @@ func Schema() ([]byte, error) {
 	if d := s.Definitions["Report"]; d != nil {
 		if metrics, ok := d.Properties.Get("metrics"); ok {
 			metrics.Items = enumeration(allMetrics())
+		}
+		if formats, ok := d.Properties.Get("formats"); ok {
+			formats.Items = enumeration(report.Formats())
 		}
 	}
 	loosen(s)
@@ -124,8 +129,8 @@ func mapType(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "object", AdditionalProperties: types("string", "number", "boolean", "null")}
 	case reflect.TypeFor[JSON]():
 		return &jsonschema.Schema{}
-	case reflect.TypeFor[Bound]():
-		return &jsonschema.Schema{Type: "string", Pattern: boundPattern.String(), Examples: []any{"p99 ttft <= 300ms", "goodput >= 99%", "failures <= 0"}}
+	case reflect.TypeFor[summary.Bound]():
+		return &jsonschema.Schema{Type: "string", Pattern: summary.BoundPattern.String(), Examples: []any{"p99 ttft <= 300ms", "goodput >= 99%", "failures <= 0"}}
 	case reflect.TypeFor[Axes]():
 		span := &jsonschema.Schema{Type: "object", Properties: jsonschema.NewProperties(), AdditionalProperties: jsonschema.FalseSchema, Required: []string{"from", "to"},
 			Description: "a range: from its lower end to its upper end by step (a distance), times (a ratio), or count (of values, on a linear or log scale)"}

@@ -25,7 +25,7 @@ func runSearch(ctx context.Context, s *Scenario, o SeriesOptions) (*Index, error
 	if err != nil {
 		return nil, err
 	}
-	x := &Index{Kind: "search", Name: s.Name, Scenario: results.RedactJSON(text), Seeds: "repeat", Repeats: q.Repeats}
+	x := &Index{Kind: "search", Name: s.Name, Scenario: results.RedactJSON(text), Seeds: "repeat", Repeats: q.Repeats, formats: s.Report.Formats}
 	if x.Digest, err = digest("search", s, o.Sim); err != nil {
 		return nil, err
 	}
@@ -280,7 +280,7 @@ func (k *lookout) add(rec *results.Record) string {
 const dust = 1e-6
 
 // broken says why a bound cannot be met any more; empty while it can.
-func (k *lookout) broken(b Bound, i int, rec *results.Record) string {
+func (k *lookout) broken(b summary.Bound, i int, rec *results.Record) string {
 	planned := float64(k.planned)
 	switch {
 	case b.Metric == "failures" && !b.Share && float64(k.failed) > b.Limit:

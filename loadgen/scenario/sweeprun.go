@@ -172,7 +172,7 @@ func (v *series) carryOut(ctx context.Context, line *RunLine, s *Scenario, watch
 	}
 	if result != nil && result.Summary != nil {
 		line.Figures = figuresOf(result.Summary)
-		line.Bounds = s.Objectives.Hold(result.Summary)
+		line.Bounds = result.Summary.Bounds
 		if trend, ok, err := trendOfRun(dir, s); err == nil && ok {
 			line.Trend = trend
 		}
@@ -316,7 +316,7 @@ func runSweep(ctx context.Context, s *Scenario, o SeriesOptions) (*Index, error)
 	}
 	x := &Index{
 		Kind: kind, Name: s.Name, Scenario: results.RedactJSON(text), Order: cmp.Or(sweep.Order, "given"), Seeds: cmp.Or(sweep.Seeds, "repeat"),
-		Repeats: max(1, s.Repeats),
+		Repeats: max(1, s.Repeats), formats: s.Report.Formats,
 	}
 	return runPoints(ctx, x, points, s.Seed, o)
 }

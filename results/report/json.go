@@ -36,6 +36,7 @@ type document struct {
 	Tokens   tokenCounts        `json:"tokens"`
 	Rates    rates              `json:"throughput"`
 	Goodput  *goodput           `json:"goodput,omitempty"`
+	Bounds   []objective        `json:"objectives,omitempty"`
 	InFlight inFlight           `json:"in_flight"`
 	Latency  []distribution     `json:"latency"`
 	Stalls   *stalls            `json:"stalls,omitempty"`
@@ -89,6 +90,9 @@ type goodput struct {
 	Share      float64             `json:"share"`
 	PerSecond  *float64            `json:"requests_per_s,omitempty"`
 }
+
+// An objective is one of the whole run, and what became of it.
+type objective = summary.BoundResult
 
 type inFlight struct {
 	Peak *int     `json:"peak,omitempty"`
@@ -199,6 +203,7 @@ func JSON(w io.Writer, s *summary.Summary) error {
 		Failures: []failureClass{},
 		Tokens:   tokenCounts{s.InputTokens, s.OutputTokens, s.CachedTokens, s.InputUnknown, s.OutputUnknown, s.Health.Estimated},
 		Rates:    rates{s.RequestRate, s.InputRate, s.OutputRate, s.TotalTokenRate},
+		Bounds:   s.Bounds,
 		InFlight: inFlight{s.InFlightPeak, s.InFlightMean},
 		Latency:  []distribution{}, Stalls: stallsOf(s), VLLM: vllmFigures(s), Client: clientOf(s), Audit: m.Audit, Profile: m.Profile,
 		Warnings: append([]string{}, s.Warnings...),

@@ -5,7 +5,6 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"flag"
-	"iter"
 	"math"
 	"os"
 	"path/filepath"
@@ -45,6 +44,7 @@ func sample(change func(*results.Manifest, int, *results.Record)) (*results.Mani
 			Backend: "openai", Endpoint: "/v1/completions", ModelID: "org/m-7b", Tokenizer: "llama3", NumPrompts: 120, Date: "20260102-030405",
 			RequestRate: 100, Burstiness: 1, MaxConcurrency: 64, Metrics: []string{"ttft", "tpot", "itl"}, Percentiles: []float64{99},
 			Goodput: []results.Objective{{Metric: "ttft", MS: 110}},
+			Bounds:  []string{"p99 ttft <= 120ms", "goodput >= 99%", "failures <= 5", "output_throughput >= 200"},
 		},
 	}
 	var recs []*results.Record
@@ -129,10 +129,10 @@ func TestReports(t *testing.T) {
 	}{{"sample", nil}, {"client-bound", clientBound}, {"pooling", pooling}, {"all-failed", failed}, {"stalled", stalled}} {
 		m, recs := sample(tc.change)
 		s := sumUp(m, recs)
-		for format, file := range map[string]string{"text": ".txt", "json": ".json", "markdown": ".md", "csv": ".csv"} {
+		for format, file := range map[string]string{"text": ".txt", "json": ".json", "markdown": ".md", "csv": ".csv", "junit": ".junit.xml"} {
 			t.Run(tc.name+file, func(t *testing.T) {
 				var got bytes.Buffer
-				if err := Write(&got, format, s); err != nil {
+				if err := Write(&got, format, s, seqOf(recs)); err != nil {
 					t.Fatal(err)
 				}
 				path := filepath.Join("testdata", tc.name+file)
@@ -185,10 +185,10 @@ func TestReportOfASavedRunIsTheSame(t *testing.T) {
 	}
 	for _, format := range Formats() {
 		var a, b bytes.Buffer
-		if err := Write(&a, format, live); err != nil {
+		if err := Write(&a, format, live, seqOf(recs)); err != nil {
 			t.Fatal(err)
 		}
-		if err := Write(&b, format, saved); err != nil {
+		if err := Write(&b, format, saved, run.Records()); err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(a.Bytes(), b.Bytes()) {
@@ -240,23 +240,26 @@ func TestRunTooLongToKeepHasNoLists(t *testing.T) {
 }
 
 func TestUnknownFormat(t *testing.T) {
-	err := Write(&bytes.Buffer{}, "xml", nil)
-	if err == nil || err.Error() != `no report format "xml": have csv, json, markdown, text, vllm, vllm-json` {
+	err := Write(&bytes.Buffer{}, "xml", nil, nil)
+	if err == nil || err.Error() != `no report format "xml": have csv, json, junit, markdown, parquet, requests-csv, text, vllm, vllm-json` {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestRequestsCSV(t *testing.T) {
-	_, recs := sample(nil)
-	var seq iter.Seq2[*results.Record, error] = func(yield func(*results.Record, error) bool) {
+func seqOf(recs []*results.Record) Records {
+	return func(yield func(*results.Record, error) bool) {
 		for _, rec := range recs {
 			if !yield(rec, nil) {
 				return
 			}
 		}
 	}
+}
+
+func TestRequestsCSV(t *testing.T) {
+	m, recs := sample(nil)
 	var out bytes.Buffer
-	if err := RequestsCSV(&out, seq, results.Service); err != nil {
+	if err := RequestsCSV(&out, sumUp(m, recs), seqOf(recs)); err != nil {
 		t.Fatal(err)
 	}
 	rows, err := csv.NewReader(&out).ReadAll()
@@ -377,7 +380,7 @@ func TestWritersReportTheirErrors(t *testing.T) {
 	s := sumUp(m, recs)
 	for _, format := range Formats() {
 		for _, room := range []int{0, 100, 400} {
-			if err := Write(&full{room}, format, s); err == nil {
+			if err := Write(&full{room}, format, s, seqOf(recs)); err == nil {
 				t.Errorf("%s with room for %d bytes: no error", format, room)
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
-	"iter"
 	"strconv"
 	"strings"
 
@@ -44,70 +43,6 @@ func CSV(w io.Writer, s *summary.Summary) error {
 
 func number(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 
-// RequestsCSV writes one row a request: its moments in nanoseconds of Unix time, its tokens, and the metrics that
-// have one value a request, in milliseconds from basis b.
-func RequestsCSV(w io.Writer, records iter.Seq2[*results.Record, error], b results.Basis) error {
-	out := csv.NewWriter(w)
-	head := []string{
-		"id", "kind", "request_id", "stage", "user", "turn", "ok", "status", "failure", "finish",
-		"input_tokens", "output_tokens", "events", "due_ns", "released_ns", "dispatched_ns", "written_ns", "first_event_ns", "last_event_ns", "done_ns",
-	}
-	var metrics []*results.Metric
-	for i := range results.Metrics {
-		if m := &results.Metrics[i]; !m.PerEvent {
-			metrics = append(metrics, m)
-			head = append(head, m.Name+"_ms")
-		}
-	}
-	if err := out.Write(head); err != nil {
-		return err
-	}
-	moment := func(m results.Moment) string {
-		if m == 0 {
-			return ""
-		}
-		return strconv.FormatInt(int64(m), 10)
-	}
-	for rec, err := range records {
-		if err != nil {
-			return err
-		}
-		input, output, failure := "", "", ""
-		if rec.Usage != nil {
-			input = strconv.Itoa(rec.Usage.Prompt)
-		} else if rec.InputTokens >= 0 {
-			input = strconv.Itoa(rec.InputTokens)
-		}
-		if n, ok := rec.Tokens(); ok {
-			output = strconv.Itoa(n)
-		}
-		if rec.Failure != nil {
-			failure = rec.Failure.Class
-		}
-		var first, last results.Moment
-		if n := len(rec.Chunks); n > 0 {
-			first, last = rec.Chunks[0].At, rec.Chunks[n-1].At
-		}
-		row := []string{
-			strconv.Itoa(rec.ID), string(rec.Kind), rec.RequestID, strconv.Itoa(rec.Stage), strconv.Itoa(rec.User), strconv.Itoa(rec.Turn),
-			strconv.FormatBool(rec.OK()), strconv.Itoa(rec.Status), failure, rec.Finish, input, output, strconv.Itoa(len(rec.Chunks)),
-			moment(rec.Due), moment(rec.Released), moment(rec.Dispatched), moment(rec.Written), moment(first), moment(last), moment(rec.Done),
-		}
-		for _, m := range metrics {
-			text := ""
-			if v, ok := m.Value(rec, b); ok && (rec.OK() || m.Failures) {
-				text = number(float64(v) / 1e6)
-			}
-			row = append(row, text)
-		}
-		if err := out.Write(row); err != nil {
-			return err
-		}
-	}
-	out.Flush()
-	return out.Error()
-}
-
 // Markdown writes the report for a page or a ticket.
 func Markdown(w io.Writer, s *summary.Summary) error {
 	t := &table{w: w}
@@ -138,6 +73,9 @@ func Markdown(w io.Writer, s *summary.Summary) error {
 	rate("Output tokens", "per second", s.OutputRate)
 	if g := s.Goodput; g != nil {
 		row("Met every objective", fmt.Sprintf("%d of %d (%.2f %%)", g.Requests, s.Requests, g.Share*100))
+	}
+	for _, b := range s.Bounds {
+		row("Objective "+b.Bound, map[bool]string{true: "met: ", false: "missed: "}[b.Met]+b.Measured())
 	}
 	if s.InFlightPeak != nil {
 		row("In flight, true peak", strconv.Itoa(*s.InFlightPeak))

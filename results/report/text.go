@@ -42,6 +42,7 @@ func Text(w io.Writer, s *summary.Summary, opts Options) error {
 		return t.err
 	}
 	t.figures(s)
+	t.objectives(s)
 	t.responses(s)
 	t.stalls(s)
 	t.failureClasses(s)
@@ -119,6 +120,17 @@ func (t *table) figures(s *summary.Summary) {
 	}
 	if !s.Exact {
 		t.text("Percentiles from:", "histograms of three digits")
+	}
+}
+
+// objectives are the bounds of the whole run, with what was measured.
+func (t *table) objectives(s *summary.Summary) {
+	if len(s.Bounds) == 0 {
+		return
+	}
+	t.title("Objectives", "-")
+	for _, b := range s.Bounds {
+		t.line("%-6s  %s: %s", map[bool]string{true: "met", false: "MISSED"}[b.Met], b.Bound, b.Measured())
 	}
 }
 

@@ -465,5 +465,6 @@ func (r *Recorder) Summary(m *results.Manifest, before, after string) *Summary {
 	r.figures(s)
 	s.Stalls = r.stalls.sum(m.Stamps == "kernel")
 	r.health(s)
+	s.objectives()
 	return s
 }

@@ -50,6 +50,8 @@ type Summary struct {
 	RequestRate, InputRate, OutputRate, TotalTokenRate *float64
 	// Goodput is nil without objectives.
 	Goodput *Goodput
+	// Bounds are the run's objectives, met or missed; nil without any.
+	Bounds []BoundResult
 	// InFlightPeak is the true maximum of requests in flight at once, InFlightMean its mean over the load.
 	InFlightPeak *int
 	InFlightMean *float64

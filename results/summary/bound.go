@@ -1,4 +1,4 @@
-package scenario
+package summary
 
 import (
 	"fmt"
@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"servebench/results"
-	"servebench/results/summary"
 )
 
 // A Bound is a condition on a whole run: a figure, <= or >=, and a limit.
@@ -33,18 +32,19 @@ type Bound struct {
 }
 
 // throughputs are the figures of a run in events per second.
-var throughputs = map[string]func(*summary.Summary) *float64{
-	"request_throughput":     func(s *summary.Summary) *float64 { return s.RequestRate },
-	"output_throughput":      func(s *summary.Summary) *float64 { return s.OutputRate },
-	"total_token_throughput": func(s *summary.Summary) *float64 { return s.TotalTokenRate },
+var throughputs = map[string]func(*Summary) *float64{
+	"request_throughput":     func(s *Summary) *float64 { return s.RequestRate },
+	"output_throughput":      func(s *Summary) *float64 { return s.OutputRate },
+	"total_token_throughput": func(s *Summary) *float64 { return s.TotalTokenRate },
 }
 
-var boundPattern = regexp.MustCompile(`^\s*([a-z0-9_.]+)(?:\s+([a-z0-9_.]+))?\s*(<=|>=)\s*(\S+)\s*$`)
+// BoundPattern is what a bound looks like.
+var BoundPattern = regexp.MustCompile(`^\s*([a-z0-9_.]+)(?:\s+([a-z0-9_.]+))?\s*(<=|>=)\s*(\S+)\s*$`)
 
 // ParseBound reads a bound.
 func ParseBound(text string) (Bound, error) {
 	b := Bound{text: strings.Join(strings.Fields(text), " ")}
-	m := boundPattern.FindStringSubmatch(text)
+	m := BoundPattern.FindStringSubmatch(text)
 	if m == nil {
 		return b, fmt.Errorf("%q is no bound: write p99 ttft <= 300ms, goodput >= 99%% or failures <= 0", text)
 	}
@@ -134,7 +134,7 @@ func isStatistic(w string) bool {
 		return true
 	}
 	p, err := strconv.ParseFloat(strings.TrimPrefix(w, "p"), 64)
-	return err == nil && strings.HasPrefix(w, "p") && slices.Contains(summary.Percentiles, p)
+	return err == nil && strings.HasPrefix(w, "p") && slices.Contains(Percentiles, p)
 }
 
 func boundNames() []string {
@@ -149,7 +149,7 @@ func boundNames() []string {
 
 func percentileNames() string {
 	var names []string
-	for _, p := range summary.Percentiles {
+	for _, p := range Percentiles {
 		names = append(names, "p"+strconv.FormatFloat(p, 'g', -1, 64))
 	}
 	return strings.Join(names, ", ")
@@ -168,7 +168,7 @@ func (b *Bound) UnmarshalText(text []byte) error {
 }
 
 // Figure is the value of the bound's figure in a run; false when it could not be measured.
-func (b Bound) Figure(s *summary.Summary) (float64, bool) {
+func (b Bound) Figure(s *Summary) (float64, bool) {
 	switch {
 	case b.Metric == "goodput":
 		if s.Goodput == nil || s.Requests == 0 {
@@ -193,10 +193,11 @@ func (b Bound) Figure(s *summary.Summary) (float64, bool) {
 	if d == nil {
 		return 0, false
 	}
-	return statistic(d, b.Statistic)
+	return d.Statistic(b.Statistic)
 }
 
-func statistic(d *summary.Dist, name string) (float64, bool) {
+// Statistic is the mean, min, max or a percentile such as p99; false when the distribution has no such value.
+func (d *Dist) Statistic(name string) (float64, bool) {
 	switch name {
 	case "mean":
 		return d.Mean, true
@@ -212,19 +213,43 @@ func statistic(d *summary.Dist, name string) (float64, bool) {
 	return d.At(p)
 }
 
+// Unit is that of the bound's limit and figure: ms, %, requests/s, tokens/s or, for a count of failures, requests.
+func (b Bound) Unit() string {
+	switch {
+	case b.Metric == "goodput" || b.Share:
+		return "%"
+	case b.Metric == "failures":
+		return "requests"
+	case b.Metric == "request_throughput":
+		return "requests/s"
+	case throughputs[b.Metric] != nil:
+		return "tokens/s"
+	}
+	return "ms"
+}
+
 // A BoundResult is what became of a bound in one run.
 type BoundResult struct {
 	Bound string `json:"bound"`
-	// Value is absent when it could not be measured; then the bound is not met.
+	// Value is absent when it could not be measured; then the bound is not met. Unit is that of the value.
 	Value *float64 `json:"value,omitempty"`
+	Unit  string   `json:"unit,omitempty"`
 	Met   bool     `json:"met"`
 }
 
-// Hold holds a run against the objectives' bounds.
-func (o *Objectives) Hold(s *summary.Summary) []BoundResult {
+// Measured is the value with its unit.
+func (r *BoundResult) Measured() string {
+	if r.Value == nil {
+		return "could not be measured"
+	}
+	return strconv.FormatFloat(*r.Value, 'g', 6, 64) + " " + r.Unit
+}
+
+// Hold holds a run against bounds.
+func Hold(bounds []Bound, s *Summary) []BoundResult {
 	var list []BoundResult
-	for _, b := range o.Bounds {
-		r := BoundResult{Bound: b.String()}
+	for _, b := range bounds {
+		r := BoundResult{Bound: b.String(), Unit: b.Unit()}
 		if v, ok := b.Figure(s); ok {
 			r.Value = &v
 			r.Met = v <= b.Limit
@@ -237,11 +262,24 @@ func (o *Objectives) Hold(s *summary.Summary) []BoundResult {
 	return list
 }
 
-// checkBounds finds bounds that can never be met.
-func (o *Objectives) checkBounds(f *faults) {
-	for i, b := range o.Bounds {
-		if b.Metric == "goodput" && len(o.Goodput) == 0 {
-			f.add(fmt.Sprintf("objectives.bounds.%d", i), "goodput counts requests that meet objectives.goodput: give it, as in goodput: {ttft: 300ms}")
-		}
+// objectives holds the run against the bounds of its manifest. A shard is not held: the bounds are those of the whole load.
+func (s *Summary) objectives() {
+	if s.Manifest.Shard != nil {
+		return
 	}
+	var bounds []Bound
+	for _, text := range s.Manifest.Settings.Bounds {
+		b, err := ParseBound(text)
+		if err != nil { // of a later version
+			s.warn("an objective cannot be read: " + err.Error())
+			continue
+		}
+		bounds = append(bounds, b)
+	}
+	s.Bounds = Hold(bounds, s)
+}
+
+// Missed are the objectives that the run did not meet.
+func (s *Summary) Missed() []BoundResult {
+	return slices.DeleteFunc(slices.Clone(s.Bounds), func(r BoundResult) bool { return r.Met })
 }
