@@ -156,7 +156,7 @@ func TestParquetIsAStream(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if held := int64(most) - int64(before); held > 18<<20 {
+	if held := int64(most) - int64(before); held > 12<<20 {
 		t.Errorf("%d MB are held in memory", held>>20)
 	}
 	text, err := os.ReadFile(path)
