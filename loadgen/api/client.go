@@ -57,6 +57,9 @@ type Config struct {
 	HTTP2 bool
 	// Warm is how many connections WarmUp opens, so that no request of the load waits for one.
 	Warm int
+	// Hub reads the connections where they are plain HTTP/1.1 over TCP and through no proxy. Others, or all without one, are net/http's to
+	// read. It must be on the same Clock, and is closed after the Client.
+	Hub *wire.Hub
 	// Proxy chooses a proxy for a request; nil takes the environment's.
 	Proxy func(*http.Request) (*url.URL, error)
 }
@@ -69,6 +72,7 @@ type Client struct {
 	header    http.Header
 	url       *url.URL
 	warm      warm
+	direct    *direct // nil when connections are net/http's
 	tally     tally
 	// kernel and user count connections by who stamps them.
 	kernel, user atomic.Int64
@@ -135,6 +139,9 @@ func New(cfg Config) (*Client, error) {
 	for _, h := range cfg.Headers {
 		c.set(h[0], h[1])
 	}
+	if proxy, err := cfg.Proxy(&http.Request{URL: u}); cfg.Hub != nil && u.Scheme == "http" && cfg.Socket == "" && !cfg.HTTP2 && proxy == nil && err == nil {
+		c.direct = &direct{client: c, hub: cfg.Hub}
+	}
 	return c, nil
 }
 
@@ -150,9 +157,15 @@ func setHeader(h http.Header, name, value string) {
 	h[name] = []string{value}
 }
 
+// Direct says that a Hub reads the connections.
+func (c *Client) Direct() bool { return c.direct != nil }
+
 // Close closes idle connections.
 func (c *Client) Close() {
 	c.transport.CloseIdleConnections()
+	if c.direct != nil {
+		c.direct.close()
+	}
 	c.warm.close()
 }
 
@@ -172,7 +185,13 @@ func (c *Client) Prepare(r loadgen.Request) (loadgen.Call, error) {
 	if r.Session != "" {
 		setHeader(header, "X-Session-ID", r.Session)
 	}
-	return &call{client: c, body: body, header: header, asked: r.Sample.OutputTokens}, nil
+	made := &call{client: c, body: body, header: header, asked: r.Sample.OutputTokens}
+	if c.direct != nil {
+		if err := made.write(); err != nil {
+			return nil, err
+		}
+	}
+	return made, nil
 }
 
 func hasHeader(h http.Header, name string) bool {
@@ -189,6 +208,31 @@ type call struct {
 	body   Body
 	header http.Header
 	asked  int // output tokens
+	// bytes is the request as it goes out, head and body; nil when net/http writes it.
+	bytes []byte
+}
+
+// request is the request for net/http to write.
+func (c *call) request() *http.Request {
+	return &http.Request{
+		Method: http.MethodPost, URL: c.client.url, Host: c.client.url.Host, Header: c.header,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		// No GetBody, so that nothing is sent a second time: net/http takes another connection only when the kept one turns out to be
+		// closed before a byte of the request was written.
+		Body: io.NopCloser(bytes.NewReader(c.body.Bytes)), ContentLength: int64(len(c.body.Bytes)),
+	}
+}
+
+// write makes the bytes of the request, ahead of the moment that it is due.
+func (c *call) write() error {
+	var b bytes.Buffer
+	b.Grow(len(c.body.Bytes) + 512)
+	if err := c.request().Write(&b); err != nil {
+		return err
+	}
+	c.bytes = b.Bytes()
+	c.body.Bytes = c.bytes[len(c.bytes)-len(c.body.Bytes):] // kept once
+	return nil
 }
 
 func (c *call) Size() int { return len(c.body.Bytes) }
@@ -216,6 +260,16 @@ func (c *call) Send(ctx context.Context) results.Reply {
 		ctx, cancel = context.WithTimeoutCause(ctx, limit, errTimeout)
 		defer cancel()
 	}
+	if c.client.direct != nil {
+		c.client.direct.send(ctx, c, &reply)
+	} else {
+		c.sendHTTP(ctx, &reply)
+	}
+	return reply
+}
+
+// sendHTTP leaves the connections to net/http.
+func (c *call) sendHTTP(ctx context.Context, reply *results.Reply) {
 	var exchange wire.Exchange
 	began := c.client.cfg.Clock.Now()
 	var wrote atomic.Int64
@@ -223,37 +277,16 @@ func (c *call) Send(ctx context.Context) results.Reply {
 	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		if conn := wire.From(info.Conn); conn != nil {
 			conn.Begin(&exchange)
-			if conn.Kind() == wire.Kernel {
-				c.client.kernel.Add(1)
-			} else {
-				c.client.user.Add(1)
-			}
-			if !info.Reused && conn.Ready() >= began { // one that was opened before the load counts as kept
-				reply.Connected = results.Moment(conn.Ready())
-			}
+			c.began(reply, conn, info.Reused, began)
 		}
 	}}
 	if c.client.cfg.HTTP2 {
 		trace.WroteRequest = func(httptrace.WroteRequestInfo) { wrote.Store(c.client.cfg.Clock.Now()) }
 	}
-	ctx = httptrace.WithClientTrace(ctx, trace)
-	req := (&http.Request{
-		Method: http.MethodPost, URL: c.client.url, Host: c.client.url.Host, Header: c.header,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		// No GetBody, so that nothing is sent a second time: net/http takes another connection only when the kept one turns out to be
-		// closed before a byte of the request was written.
-		Body: io.NopCloser(bytes.NewReader(c.body.Bytes)), ContentLength: int64(len(c.body.Bytes)),
-	}).WithContext(ctx)
-	resp, err := c.client.transport.RoundTrip(req)
+	resp, err := c.client.transport.RoundTrip(c.request().WithContext(httptrace.WithClientTrace(ctx, trace)))
 	if err != nil {
-		reply.Failure = c.client.failure(ctx, err, results.FailConnect)
-		if exchange.FirstRead().Seq > 0 || exchange.Conn() != nil {
-			reply.Failure = c.client.failure(ctx, err, results.FailCut)
-		}
-		c.written(&reply, &exchange)
-		c.client.tally.add(&exchange)
-		reply.Done = results.Moment(c.client.cfg.Clock.Now())
-		return reply
+		c.unanswered(ctx, reply, &exchange, err)
+		return
 	}
 	defer resp.Body.Close()
 	reply.Status = resp.StatusCode
@@ -264,29 +297,66 @@ func (c *call) Send(ctx context.Context) results.Reply {
 	}
 	headers := lastRead()
 	reply.Headers = results.Moment(headers.At)
-	finish := func() {
-		c.finish(&reply, &exchange, lastRead(), headers)
-		if shared {
-			reply.WriteBegan, reply.Written = 0, results.Moment(wrote.Load())
-		}
-	}
-	if encoding := resp.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		reply.Failure = &results.Failure{Class: results.FailStream, Message: "the server packed its reply (" + encoding +
-			") although it was asked not to: unpacking hides when tokens came; turn compression off, in a proxy perhaps"}
-		finish()
-		return reply
-	}
 	switch {
+	case packed(resp) != "":
+		reply.Failure = unpackable(resp)
 	case resp.StatusCode != http.StatusOK:
-		c.refused(ctx, resp, &reply)
-	case c.client.cfg.Kind.Pooling || c.client.cfg.Options.NoStream:
-		c.document(ctx, resp, &reply)
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, mostRefused))
+		c.refused(resp, body, reply)
+	case c.whole():
+		body, err := io.ReadAll(resp.Body)
+		c.document(ctx, resp, body, err, reply)
 	default:
-		c.stream(ctx, resp, &reply, lastRead)
+		c.stream(ctx, resp, reply, lastRead)
 	}
-	finish()
-	return reply
+	c.finish(reply, &exchange, lastRead(), headers)
+	if shared {
+		reply.WriteBegan, reply.Written = 0, results.Moment(wrote.Load())
+	}
 }
+
+// began notes the connection that a request has got. since is when the request asked for one: a connection that was opened before counts as kept.
+func (c *call) began(reply *results.Reply, conn *wire.Conn, reused bool, since int64) {
+	if conn.Kind() == wire.Kernel {
+		c.client.kernel.Add(1)
+	} else {
+		c.client.user.Add(1)
+	}
+	if !reused && conn.Ready() >= since {
+		reply.Connected = results.Moment(conn.Ready())
+	}
+}
+
+// unanswered ends a reply that never began.
+func (c *call) unanswered(ctx context.Context, reply *results.Reply, exchange *wire.Exchange, err error) {
+	class := results.FailConnect
+	if exchange.Conn() != nil {
+		class = results.FailCut
+	}
+	reply.Failure = c.client.failure(ctx, err, class)
+	c.written(reply, exchange)
+	c.client.tally.add(exchange)
+	reply.Done = results.Moment(c.client.cfg.Clock.Now())
+}
+
+// whole says that the reply is to come as one document.
+func (c *call) whole() bool { return c.client.cfg.Kind.Pooling || c.client.cfg.Options.NoStream }
+
+// packed is the compression of a reply, "" for none.
+func packed(resp *http.Response) string {
+	if encoding := resp.Header.Get("Content-Encoding"); encoding != "identity" {
+		return encoding
+	}
+	return ""
+}
+
+func unpackable(resp *http.Response) *results.Failure {
+	return &results.Failure{Class: results.FailStream, Message: "the server packed its reply (" + packed(resp) +
+		") although it was asked not to: unpacking hides when tokens came; turn compression off, in a proxy perhaps"}
+}
+
+// mostRefused is how much of a refusal is read.
+const mostRefused = 64 << 10
 
 var errTimeout = errors.New("the request took longer than its limit")
 
@@ -325,9 +395,7 @@ func (c *call) written(reply *results.Reply, exchange *wire.Exchange) {
 }
 
 // refused keeps what the server said of a status other than 200.
-func (c *call) refused(ctx context.Context, resp *http.Response, reply *results.Reply) {
-	const most = 64 << 10
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, most))
+func (c *call) refused(resp *http.Response, body []byte, reply *results.Reply) {
 	status := resp.Status
 	if c.client.cfg.Compat {
 		_, reason, _ := strings.Cut(status, " ")
@@ -361,9 +429,8 @@ func serverMessage(body []byte) string {
 	return message
 }
 
-// document reads a reply that came as a whole.
-func (c *call) document(ctx context.Context, resp *http.Response, reply *results.Reply) {
-	body, err := io.ReadAll(resp.Body)
+// document reads a reply that came as a whole, or as far as an error let it.
+func (c *call) document(ctx context.Context, resp *http.Response, body []byte, err error, reply *results.Reply) {
 	if err != nil {
 		reply.Failure = c.client.failure(ctx, err, results.FailCut)
 		return

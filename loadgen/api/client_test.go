@@ -66,6 +66,10 @@ func newTestClient(t *testing.T, backend, url string, change ...func(*Config)) *
 		t.Fatal(err)
 	}
 	cfg := Config{URL: url + kind.Path, Kind: kind, Clock: wire.NewClock(), KeepTexts: true, Options: Options{Model: "m"}}
+	if hub, err := wire.NewHub(cfg.Clock); err == nil {
+		t.Cleanup(hub.Close)
+		cfg.Hub = hub
+	}
 	for _, c := range change {
 		c(&cfg)
 	}

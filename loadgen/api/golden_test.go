@@ -2,10 +2,8 @@ package api
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -82,8 +80,8 @@ func play(t *testing.T, c streamCase, compat bool) results.Reply {
 		if c.Status == http.StatusCreated {
 			reason = "OK"
 		}
-		resp := &http.Response{StatusCode: c.Status, Status: fmt.Sprint(c.Status, " ", reason), Body: io.NopCloser(bytes.NewReader(body))}
-		call.refused(t.Context(), resp, &reply)
+		resp := &http.Response{StatusCode: c.Status, Status: fmt.Sprint(c.Status, " ", reason)}
+		call.refused(resp, body, &reply)
 		return reply
 	}
 	r := newReader(call, &reply)

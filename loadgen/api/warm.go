@@ -35,11 +35,7 @@ func (c *Client) WarmUp(ctx context.Context) error {
 	case proxy != nil:
 		target = proxy
 	}
-	port := target.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[target.Scheme]
-	}
-	address := net.JoinHostPort(target.Hostname(), port)
+	address := addressOf(target)
 	conns := make([]net.Conn, c.cfg.Warm)
 	faults := make([]error, c.cfg.Warm)
 	var dialing sync.WaitGroup
@@ -68,6 +64,15 @@ func (c *Client) WarmUp(ctx context.Context) error {
 		}
 	}
 	return fault
+}
+
+// addressOf is the host and port of a URL.
+func addressOf(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return net.JoinHostPort(u.Hostname(), port)
 }
 
 // take is a connection that is still open, nil when none is left.

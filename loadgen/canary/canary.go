@@ -40,9 +40,10 @@ type Canary struct {
 	found samples
 }
 
-// Start sets a canary to work. The error says why this machine has none: it needs kernel stamps.
-func Start(clock *wire.Clock) (*Canary, error) {
-	s, err := newScene(clock, gap)
+// Start sets a canary to work. hub is what reads the load's connections, nil when that is net/http. The error says why this machine has none: it needs kernel
+// stamps.
+func Start(clock *wire.Clock, hub *wire.Hub) (*Canary, error) {
+	s, err := newScene(clock, hub, gap)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +76,12 @@ func (c *Canary) Stop(kernel bool) *results.Canary {
 // Rehearse measures the client's error at a load of so many streams at once, each with so many events one gap apart, without any
 // other server. The server's part of the work is done by the kernel, on the same processors.
 func Rehearse(ctx context.Context, clock *wire.Clock, streams, events int) (*results.Canary, error) {
-	s, err := newScene(clock, gap)
+	hub, err := wire.NewHub(clock)
+	if err != nil {
+		return nil, err
+	}
+	defer hub.Close()
+	s, err := newScene(clock, hub, gap)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +145,7 @@ func (s *scene) voice(ctx context.Context, number int) (*voice, error) {
 		return nil, err
 	}
 	client, err := api.New(api.Config{
-		URL: s.url(), Kind: kind, Clock: s.clock, Timeout: time.Minute, Options: api.Options{Model: "canary"}, Proxy: api.NoProxy,
+		URL: s.url(), Kind: kind, Clock: s.clock, Timeout: time.Minute, Options: api.Options{Model: "canary"}, Proxy: api.NoProxy, Hub: s.hub,
 	})
 	if err != nil {
 		return nil, err

@@ -54,7 +54,7 @@ func TestNothingMeasuredIsNoCanary(t *testing.T) {
 // TestRehearsal has several streams sing at once, and a canary beside them.
 func TestRehearsal(t *testing.T) {
 	clock := wire.NewClock()
-	c, err := Start(clock)
+	c, err := Start(clock, nil)
 	if err != nil {
 		t.Skip(err)
 	}

@@ -23,6 +23,7 @@ const size = 256
 // sent by the kernel, one each gap.
 type scene struct {
 	clock    *wire.Clock
+	hub      *wire.Hub
 	pace     int
 	listener net.Listener
 	serving  sync.WaitGroup
@@ -34,7 +35,7 @@ type scene struct {
 	closed bool
 }
 
-func newScene(clock *wire.Clock, gap time.Duration) (*scene, error) {
+func newScene(clock *wire.Clock, hub *wire.Hub, gap time.Duration) (*scene, error) {
 	if wire.Stamps() != wire.Kernel {
 		return nil, errors.New("this system's kernel does not stamp what comes")
 	}
@@ -43,7 +44,7 @@ func newScene(clock *wire.Clock, gap time.Duration) (*scene, error) {
 		return nil, err
 	}
 	s := &scene{
-		clock: clock, pace: int(size * time.Second / gap), listener: l,
+		clock: clock, hub: hub, pace: int(size * time.Second / gap), listener: l,
 		conns: map[net.Conn]bool{}, heard: map[string]chan struct{}{}, truths: map[string]chan truth{},
 	}
 	s.serving.Go(func() {

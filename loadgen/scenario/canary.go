@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"servebench/loadgen/canary"
+	"servebench/loadgen/wire"
 	"servebench/results"
 )
 
@@ -10,7 +11,11 @@ func (r *runner) startCanary() *canary.Canary {
 	if r.NoCanary {
 		return nil
 	}
-	c, err := canary.Start(r.clock.Clock)
+	var hub *wire.Hub
+	if r.client.Direct() { // else the canary goes the load's way, which is another one
+		hub = r.hub
+	}
+	c, err := canary.Start(r.clock.Clock, hub)
 	if err != nil {
 		r.note("the client's own error is not measured: %v", err)
 		return nil

@@ -182,6 +182,7 @@ type runner struct {
 	idPrefix             string
 	kind                 api.Kind
 	client               *api.Client
+	hub                  *wire.Hub // nil where there can be none
 
 	session   profiles.Session
 	collected profiles.Collected
@@ -325,7 +326,7 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 	if err := r.connect(tok); err != nil {
 		return err
 	}
-	defer r.client.Close()
+	defer r.disconnect()
 	r.noteClocks(ctx, r.ClockReference)
 	requests := r.requests(data, planned, names)
 	if r.Load.Conversations != nil {
@@ -630,8 +631,23 @@ func (r *runner) connect(tok datasets.Tokenizer) error {
 	if _, err := wire.RaiseFileLimit(uint64(2*r.Load.Concurrency + 1024)); err != nil {
 		r.note("%v", err)
 	}
-	r.client, err = api.New(cfg)
+	if hub, err := wire.NewHub(cfg.Clock); err == nil {
+		r.hub, cfg.Hub = hub, hub
+	}
+	if r.client, err = api.New(cfg); err != nil {
+		r.disconnect()
+	}
 	return err
+}
+
+// disconnect closes the client and what reads its connections.
+func (r *runner) disconnect() {
+	if r.client != nil {
+		r.client.Close()
+	}
+	if r.hub != nil {
+		r.hub.Close()
+	}
 }
 
 // streams says whether a body asks for a stream.

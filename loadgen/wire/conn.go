@@ -74,6 +74,12 @@ func (c *Conn) Read(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
+	r, err := c.take(b)
+	return r.Bytes, err
+}
+
+// take is Read with all that is known about it.
+func (c *Conn) take(b []byte) (Read, error) {
 	var r Read
 	var err error
 	if c.kernel != nil {
@@ -96,7 +102,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 	if err != nil && x != nil && !isTimeout(err) {
 		x.noteClosed(c, c.clock.Now())
 	}
-	return r.Bytes, err
+	return r, err
 }
 
 // LastRead is the latest read of the connection that returned bytes, whichever request they were for. Its Seq

@@ -140,7 +140,8 @@ func (k *kernelConn) readOnce(fd uintptr) bool {
 	for {
 		k.asked = k.conn.clock.Now()
 		k.readMsg.SetControllen(len(k.readCtl))
-		n, _, errno := unix.Syscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&k.readMsg)), unix.MSG_DONTWAIT)
+		// It never waits, so the runtime need not be told: that would cost as much again, and could cost the processor.
+		n, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&k.readMsg)), unix.MSG_DONTWAIT)
 		switch errno {
 		case unix.EINTR:
 			continue
@@ -297,7 +298,7 @@ func (k *kernelConn) write(b []byte, x *Exchange) (int, error) {
 	k.writeMu.Lock()
 	defer k.writeMu.Unlock()
 	k.writeLeft, k.writeErr = b, 0
-	k.tries.Store(0) // whatever is awaited is not the last byte any more
+	k.await(k.position+uint32(len(b))-1, x)
 	err := k.raw.Write(k.writeFunc)
 	after := k.conn.clock.Now()
 	n := len(b) - len(k.writeLeft)
@@ -305,8 +306,9 @@ func (k *kernelConn) write(b []byte, x *Exchange) (int, error) {
 	k.position += uint32(n)
 	if x != nil {
 		x.noteWrite(k.conn, n, after)
-		if k.sends && n > 0 {
-			k.await(k.position-1, x)
+		// On a fast path the stamp is there already: the send call itself brought the packet to the device.
+		if k.sends && n > 0 && !k.collect() {
+			k.tries.Store(3)
 		}
 	}
 	switch {
@@ -318,15 +320,13 @@ func (k *kernelConn) write(b []byte, x *Exchange) (int, error) {
 	return n, nil
 }
 
-// await collects the stamp of the byte at position. On a fast path it is there already: the send call
-// itself brought the packet to the device.
+// await says which byte's stamp is awaited and for whom, nil for nobody: what was awaited before is not the last byte any more. It is said before the byte is written,
+// since a Hub may find the stamp before the write returns.
 func (k *kernelConn) await(position uint32, x *Exchange) {
+	k.tries.Store(0)
 	k.sentMu.Lock()
 	k.awaited, k.awaiting = position, x
 	k.sentMu.Unlock()
-	if !k.collect() {
-		k.tries.Store(3)
-	}
 }
 
 // collect reads the send stamps there are and says whether none is awaited any more.

@@ -75,6 +75,8 @@ type Exchange struct {
 	attempts int
 
 	write Write
+	// sent is the kernel's stamp of the latest write's last byte, which can be known before the write has returned; zero when it is not known.
+	sent int64
 	// reads holds the latest reads, read n at n modulo its length.
 	reads    [remembered]Read
 	first    Read
@@ -94,7 +96,7 @@ func (c *Conn) Begin(x *Exchange) {
 		attempts = 0
 	}
 	x.conn, x.attempts = c, attempts+1
-	x.write, x.first, x.count, x.received, x.closed, x.disorder = Write{}, Read{}, 0, 0, 0, false
+	x.write, x.sent, x.first, x.count, x.received, x.closed, x.disorder = Write{}, 0, Read{}, 0, 0, 0, false
 	x.reads = [remembered]Read{}
 	x.mu.Unlock()
 	if old := c.exchange.Load(); old != nil && old != x {
@@ -108,7 +110,7 @@ func (x *Exchange) Reset() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.conn, x.attempts = nil, 0
-	x.write, x.first, x.count, x.received, x.closed, x.disorder = Write{}, Read{}, 0, 0, 0, false
+	x.write, x.sent, x.first, x.count, x.received, x.closed, x.disorder = Write{}, 0, Read{}, 0, 0, 0, false
 	x.reads = [remembered]Read{}
 }
 
@@ -244,7 +246,7 @@ func (x *Exchange) noteWriting(c *Conn, began int64) {
 	if x.write.Began == 0 {
 		x.write.Began = began
 	}
-	x.write.Busy = true
+	x.write.Busy, x.sent = true, 0
 }
 
 func (x *Exchange) noteWrite(c *Conn, n int, after int64) {
@@ -259,5 +261,8 @@ func (x *Exchange) noteWrite(c *Conn, n int, after int64) {
 		w.Count++
 		w.Bytes += int64(n)
 		w.User, w.At, w.Kind = after, after, User
+		if x.sent != 0 {
+			w.At, w.Kind = x.sent, Kernel
+		}
 	}
 }

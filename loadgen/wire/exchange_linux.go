@@ -4,7 +4,11 @@ package wire
 func (x *Exchange) noteSent(c *Conn, at int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.conn == c && !x.write.Busy && x.write.Count > 0 {
+	if x.conn != c {
+		return
+	}
+	x.sent = at
+	if !x.write.Busy && x.write.Count > 0 {
 		x.write.At, x.write.Kind = at, Kernel
 	}
 }

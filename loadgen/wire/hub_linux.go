@@ -1,0 +1,340 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Hub reads many connections on one thread. It waits for all of them together, reads each once when something came, and hands that on
+// at once. So an event costs one system call and its share of another, where a goroutine for each connection costs three and the
+// waking of the goroutine, and a burst of other work in the process does not keep arrived bytes unread until more
+// lie behind them under the same stamp.
+type Hub struct {
+	clock        *Clock
+	epoll, waker int
+	done         chan struct{}
+	closing      atomic.Bool
+
+	mu    sync.Mutex
+	lines map[uint64]*Line
+	last  uint64
+
+	// What the thread alone uses: where reads go, the number of the present wait, when the one before began, and whether that told
+	// of every line with something to read.
+	buffer []byte
+	round  int64
+	before int64
+	told   bool
+}
+
+// hubBuffer is the most that one read takes: an event with many logprobs, or a few hundred ordinary ones.
+const hubBuffer = 64 << 10
+
+// NewHub starts a Hub for connections on this clock. The error says why this machine has none: without kernel stamps there is nothing it would do better.
+func NewHub(clock *Clock) (*Hub, error) {
+	if Stamps() != Kernel {
+		return nil, errors.New("this system's kernel does not stamp what comes")
+	}
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	waker, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		unix.Close(epoll)
+		return nil, os.NewSyscallError("eventfd", err)
+	}
+	h := &Hub{clock: clock, epoll: epoll, waker: waker, done: make(chan struct{}), lines: map[uint64]*Line{}, buffer: make([]byte, hubBuffer)}
+	if err := h.watch(unix.EPOLL_CTL_ADD, waker, 0, unix.EPOLLIN); err != nil {
+		unix.Close(epoll)
+		unix.Close(waker)
+		return nil, err
+	}
+	go h.run()
+	return h, nil
+}
+
+// Close closes all lines and ends the Hub's thread.
+func (h *Hub) Close() {
+	h.closing.Store(true)
+	one := [8]byte{1}
+	_, _ = unix.Write(h.waker, one[:])
+	<-h.done
+	h.mu.Lock()
+	left := make([]*Line, 0, len(h.lines))
+	for _, l := range h.lines {
+		left = append(left, l)
+	}
+	h.mu.Unlock()
+	for _, l := range left {
+		l.Close()
+	}
+	unix.Close(h.epoll)
+	unix.Close(h.waker)
+}
+
+// watch tells the kernel which events of a descriptor the Hub waits for.
+func (h *Hub) watch(op, fd int, id uint64, events uint32) error {
+	e := unix.EpollEvent{Events: events, Fd: int32(uint32(id)), Pad: int32(uint32(id >> 32))}
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(h.epoll, op, fd, &e))
+}
+
+func (h *Hub) run() {
+	defer close(h.done)
+	ready := make([]unix.EpollEvent, 256)
+	for !h.closing.Load() {
+		began := h.clock.Now()
+		n, err := unix.EpollWait(h.epoll, ready, -1)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			panic(fmt.Sprintf("epoll_wait on a descriptor that nobody else knows: %v", err))
+		}
+		h.round++
+		for i := range ready[:n] {
+			e := &ready[i]
+			id := uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32
+			h.mu.Lock()
+			line := h.lines[id]
+			h.mu.Unlock()
+			if line != nil {
+				line.serve(e.Events)
+			}
+		}
+		h.before, h.told = began, n < len(ready)
+	}
+}
+
+// A Line is a connection that a Hub reads.
+type Line struct {
+	hub  *Hub
+	conn *Conn
+	id   uint64
+
+	// open guards the descriptor: held for reading while it is used, for writing to close it.
+	open   sync.RWMutex
+	fd     int
+	closed bool
+	// writable is told when the kernel takes more bytes.
+	writable chan struct{}
+
+	// mu holds the receiver still while it receives.
+	mu       sync.Mutex
+	receiver Receiver
+	// over is closed when there is nothing more to read, or came what nobody awaited.
+	over chan struct{}
+
+	round int64 // the wait that told of it last
+}
+
+// Take has the Hub read a connection from now on, in place of its Read method. The connection must be a Dialer's, of kernel stamps.
+func (h *Hub) Take(c *Conn) (*Line, error) {
+	if c.kernel == nil {
+		return nil, errors.New("the connection has no kernel stamps")
+	}
+	l := &Line{hub: h, conn: c, fd: -1, over: make(chan struct{}), writable: make(chan struct{}, 1)}
+	// A second descriptor of the socket, since the first one is the runtime's to wait for.
+	var dupErr error
+	err := c.kernel.raw.Control(func(fd uintptr) { l.fd, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
+	if err = errors.Join(err, os.NewSyscallError("fcntl", dupErr)); err != nil {
+		return nil, err
+	}
+	local, remote := c.inner.LocalAddr(), c.inner.RemoteAddr()
+	c.inner.Close()
+	c.inner = &handle{line: l, local: local, remote: remote}
+	c.kernel.raw = (*lineFD)(l)
+	h.mu.Lock()
+	h.last++
+	l.id = h.last
+	h.lines[l.id] = l
+	h.mu.Unlock()
+	if err := h.watch(unix.EPOLL_CTL_ADD, l.fd, l.id, unix.EPOLLIN); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// Conn is the connection, to write to, to begin exchanges on and to ask about.
+func (l *Line) Conn() *Conn { return l.conn }
+
+// Attach hands what comes to the receiver from now on. It is false when the line has ended.
+func (l *Line) Attach(r Receiver) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.isOver() {
+		return false
+	}
+	l.receiver = r
+	return true
+}
+
+// Detach ends that. When it has returned, the receiver gets nothing more. It is false when the line has ended. A line that gets bytes while nobody receives has
+// ended: they are the answer to nothing.
+func (l *Line) Detach() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.receiver = nil
+	return !l.isOver()
+}
+
+func (l *Line) isOver() bool {
+	select {
+	case <-l.over:
+		return true
+	default:
+		return false
+	}
+}
+
+// Close closes the connection. A receiver that is attached is told.
+func (l *Line) Close() {
+	l.hub.mu.Lock()
+	delete(l.hub.lines, l.id)
+	l.hub.mu.Unlock()
+	l.open.Lock()
+	was := l.closed
+	if !was {
+		l.closed = true
+		unix.Close(l.fd) // which ends the kernel's watch too
+	}
+	l.open.Unlock()
+	if !was {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.end(net.ErrClosed)
+	}
+}
+
+// end tells the receiver of the end, once.
+func (l *Line) end(err error) {
+	if l.isOver() {
+		return
+	}
+	close(l.over)
+	if l.receiver != nil {
+		l.receiver.Receive(nil, Read{}, err)
+	}
+	// Else an end that nobody reads would wake the Hub for ever.
+	_ = l.watch(unix.EPOLL_CTL_DEL, 0)
+}
+
+// serve does what an event asks for, on the Hub's thread.
+func (l *Line) serve(events uint32) {
+	h, k := l.hub, l.conn.kernel
+	if events&unix.EPOLLERR != 0 {
+		k.collect() // a send stamp shows as an error
+	}
+	if events&unix.EPOLLOUT != 0 {
+		_ = l.watch(unix.EPOLL_CTL_MOD, unix.EPOLLIN)
+		select {
+		case l.writable <- struct{}{}:
+		default:
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.isOver() {
+		return
+	}
+	if h.told && l.round != h.round-1 {
+		k.empty = max(k.empty, h.before) // the wait before this one would have told of anything to read
+	}
+	l.round = h.round
+	r, err := l.conn.take(h.buffer)
+	switch {
+	case err == errWouldBlock:
+	case err != nil:
+		l.end(err)
+	case l.receiver == nil:
+		l.end(nil)
+	default:
+		l.receiver.Receive(h.buffer[:r.Bytes], r, nil)
+	}
+}
+
+// watch changes what the Hub waits for on this line.
+func (l *Line) watch(op int, events uint32) error {
+	l.open.RLock()
+	defer l.open.RUnlock()
+	if l.closed {
+		return net.ErrClosed
+	}
+	return l.hub.watch(op, l.fd, l.id, events)
+}
+
+// A lineFD is a Line as the syscall.RawConn that a kernelConn works on.
+type lineFD Line
+
+func (f *lineFD) Control(do func(fd uintptr)) error {
+	f.open.RLock()
+	defer f.open.RUnlock()
+	if f.closed {
+		return net.ErrClosed
+	}
+	do(uintptr(f.fd))
+	return nil
+}
+
+// Read does not wait: the Hub does.
+func (f *lineFD) Read(do func(fd uintptr) bool) error {
+	f.open.RLock()
+	defer f.open.RUnlock()
+	switch {
+	case f.closed:
+		return net.ErrClosed
+	case !do(uintptr(f.fd)):
+		return errWouldBlock
+	}
+	return nil
+}
+
+func (f *lineFD) Write(do func(fd uintptr) bool) error {
+	for {
+		done := false
+		if err := f.Control(func(fd uintptr) { done = do(fd) }); err != nil || done {
+			return err
+		}
+		if err := (*Line)(f).watch(unix.EPOLL_CTL_MOD, unix.EPOLLIN|unix.EPOLLOUT); err != nil {
+			return net.ErrClosed // the line is over and not watched any more
+		}
+		select {
+		case <-f.writable:
+		case <-f.over:
+			return net.ErrClosed
+		}
+	}
+}
+
+// errWouldBlock is a read that found nothing. Like a timeout it is not the end.
+var errWouldBlock error = wouldBlock{}
+
+type wouldBlock struct{}
+
+func (wouldBlock) Error() string   { return "nothing to read" }
+func (wouldBlock) Timeout() bool   { return true }
+func (wouldBlock) Temporary() bool { return true }
+
+// A handle is what is left of a net.Conn that a Hub reads: addresses, and an end.
+type handle struct {
+	line          *Line
+	local, remote net.Addr
+}
+
+func (h *handle) Read([]byte) (int, error)  { return 0, errors.ErrUnsupported }
+func (h *handle) Write([]byte) (int, error) { return 0, errors.ErrUnsupported }
+func (h *handle) Close() error              { h.line.Close(); return nil }
+func (h *handle) LocalAddr() net.Addr       { return h.local }
+func (h *handle) RemoteAddr() net.Addr      { return h.remote }
+
+func (h *handle) SetDeadline(time.Time) error      { return errors.ErrUnsupported }
+func (h *handle) SetReadDeadline(time.Time) error  { return errors.ErrUnsupported }
+func (h *handle) SetWriteDeadline(time.Time) error { return errors.ErrUnsupported }
