@@ -66,10 +66,6 @@ func newTestClient(t *testing.T, backend, url string, change ...func(*Config)) *
 		t.Fatal(err)
 	}
 	cfg := Config{URL: url + kind.Path, Kind: kind, Clock: wire.NewClock(), KeepTexts: true, Options: Options{Model: "m"}}
-	if hub, err := wire.NewHub(cfg.Clock); err == nil {
-		t.Cleanup(hub.Close)
-		cfg.Hub = hub
-	}
 	for _, c := range change {
 		c(&cfg)
 	}
@@ -79,6 +75,21 @@ func newTestClient(t *testing.T, backend, url string, change ...func(*Config)) *
 	}
 	t.Cleanup(c.Close)
 	return c
+}
+
+// eachWay runs a test with connections that net/http reads and with connections that a Hub reads.
+func eachWay(t *testing.T, test func(t *testing.T, way func(*Config))) {
+	t.Run("net/http", func(t *testing.T) { test(t, func(*Config) {}) })
+	t.Run("hub", func(t *testing.T) {
+		test(t, func(c *Config) {
+			hub, err := wire.NewHub(c.Clock)
+			if err != nil {
+				t.Skip(err)
+			}
+			t.Cleanup(hub.Close)
+			c.Hub = hub
+		})
+	})
 }
 
 func send(t *testing.T, c *Client) results.Reply {
@@ -101,184 +112,196 @@ func recording(t *testing.T, name string) []byte {
 
 // TestRecordedStreams reads what a real vLLM sent.
 func TestRecordedStreams(t *testing.T) {
-	for _, tc := range []struct {
-		file, backend   string
-		tokens          []int // of each chunk; -1 when only the usage can tell
-		visible         int
-		finish          string
-		prompt, output  int // of the usage; 0 without one
-		textBegins      string
-		failure, says   string
-		truncated, none bool
-	}{
-		{file: "completions/stream-usage", backend: "vllm", tokens: repeat(-1, 7), visible: 7, finish: "length", prompt: 9, output: 7, textBegins: " author based based"},
-		{file: "completions/stream-plain", backend: "vllm", tokens: repeat(-1, 7), visible: 7, finish: "length", textBegins: " author based"},
-		{file: "completions/stream-interval-4", backend: "vllm", tokens: []int{1, 4, 4, 4, 1}, visible: 5, finish: "length", prompt: 7, output: 14, textBegins: "/mini see"},
-		{file: "completions/stream-continuous-usage", backend: "vllm", tokens: repeat(1, 7), visible: 7, finish: "length", prompt: 9, output: 7},
-		{file: "completions/stream-utf8-split", backend: "vllm", tokens: nil, visible: 17, finish: "length", none: true},
-		{file: "completions/stream-one-token", backend: "vllm", tokens: repeat(-1, 1), visible: 1, finish: "length", prompt: 9, output: 1},
-		{file: "chat/stream-usage", backend: "openai-chat", tokens: repeat(-1, 7), visible: 7, finish: "length", prompt: 35, output: 7, textBegins: "\n\n"},
-		{file: "chat/stream-token-ids", backend: "openai-chat", tokens: repeat(1, 5), visible: 5, finish: "length"},
-		{file: "responses/stream", backend: "openai-responses", tokens: repeat(-1, 2), visible: 2, finish: "incomplete", prompt: 35, output: 5},
-		{file: "errors/token-out-of-vocabulary", backend: "vllm", failure: results.FailServer, says: "Token id 999999 is out of vocabulary"},
-		{file: "errors/unknown-model", backend: "vllm", failure: results.FailStatus, says: "404 Not Found: The model `no-such-model` does not exist."},
-		{file: "errors/wrong-path", backend: "vllm", failure: results.FailStatus, says: "404 Not Found: Not Found"},
-		{file: "errors/prompt-too-long", backend: "vllm", failure: results.FailStatus, says: "at least 2049"},
-	} {
-		t.Run(tc.file, func(t *testing.T) {
-			url, _ := replay(t, recording(t, tc.file))
-			reply := send(t, newTestClient(t, tc.backend, url))
-			if tc.failure != "" {
-				if reply.Failure == nil || reply.Failure.Class != tc.failure || !strings.Contains(reply.Failure.Message, tc.says) {
-					t.Fatalf("failure %+v; want %s with %q", reply.Failure, tc.failure, tc.says)
+	eachWay(t, func(t *testing.T, way func(*Config)) {
+		for _, tc := range []struct {
+			file, backend   string
+			tokens          []int // of each chunk; -1 when only the usage can tell
+			visible         int
+			finish          string
+			prompt, output  int // of the usage; 0 without one
+			textBegins      string
+			failure, says   string
+			truncated, none bool
+		}{
+			{file: "completions/stream-usage", backend: "vllm", tokens: repeat(-1, 7), visible: 7, finish: "length", prompt: 9, output: 7, textBegins: " author based based"},
+			{file: "completions/stream-plain", backend: "vllm", tokens: repeat(-1, 7), visible: 7, finish: "length", textBegins: " author based"},
+			{file: "completions/stream-interval-4", backend: "vllm", tokens: []int{1, 4, 4, 4, 1}, visible: 5, finish: "length", prompt: 7, output: 14, textBegins: "/mini see"},
+			{file: "completions/stream-continuous-usage", backend: "vllm", tokens: repeat(1, 7), visible: 7, finish: "length", prompt: 9, output: 7},
+			{file: "completions/stream-utf8-split", backend: "vllm", tokens: nil, visible: 17, finish: "length", none: true},
+			{file: "completions/stream-one-token", backend: "vllm", tokens: repeat(-1, 1), visible: 1, finish: "length", prompt: 9, output: 1},
+			{file: "chat/stream-usage", backend: "openai-chat", tokens: repeat(-1, 7), visible: 7, finish: "length", prompt: 35, output: 7, textBegins: "\n\n"},
+			{file: "chat/stream-token-ids", backend: "openai-chat", tokens: repeat(1, 5), visible: 5, finish: "length"},
+			{file: "responses/stream", backend: "openai-responses", tokens: repeat(-1, 2), visible: 2, finish: "incomplete", prompt: 35, output: 5},
+			{file: "errors/token-out-of-vocabulary", backend: "vllm", failure: results.FailServer, says: "Token id 999999 is out of vocabulary"},
+			{file: "errors/unknown-model", backend: "vllm", failure: results.FailStatus, says: "404 Not Found: The model `no-such-model` does not exist."},
+			{file: "errors/wrong-path", backend: "vllm", failure: results.FailStatus, says: "404 Not Found: Not Found"},
+			{file: "errors/prompt-too-long", backend: "vllm", failure: results.FailStatus, says: "at least 2049"},
+		} {
+			t.Run(tc.file, func(t *testing.T) {
+				url, _ := replay(t, recording(t, tc.file))
+				reply := send(t, newTestClient(t, tc.backend, url, way))
+				if tc.failure != "" {
+					if reply.Failure == nil || reply.Failure.Class != tc.failure || !strings.Contains(reply.Failure.Message, tc.says) {
+						t.Fatalf("failure %+v; want %s with %q", reply.Failure, tc.failure, tc.says)
+					}
+					return
 				}
-				return
-			}
-			if reply.Failure != nil {
-				t.Fatalf("failed: %+v", reply.Failure)
-			}
-			var tokens []int
-			visible := 0
-			for _, c := range reply.Chunks {
-				tokens = append(tokens, c.Tokens)
-				if c.Visible {
-					visible++
+				if reply.Failure != nil {
+					t.Fatalf("failed: %+v", reply.Failure)
 				}
-			}
-			if !tc.none && !slices.Equal(tokens, tc.tokens) {
-				t.Errorf("tokens of the chunks %v; want %v", tokens, tc.tokens)
-			}
-			if visible != tc.visible {
-				t.Errorf("%d chunks with text; want %d", visible, tc.visible)
-			}
-			if reply.Finish != tc.finish || !reply.EndMarked {
-				t.Errorf("finish %q, end marked %t; want %q, true", reply.Finish, reply.EndMarked, tc.finish)
-			}
-			if tc.output > 0 && (reply.Usage == nil || reply.Usage.Prompt != tc.prompt || reply.Usage.Completion != tc.output) {
-				t.Errorf("usage %+v; want %d and %d", reply.Usage, tc.prompt, tc.output)
-			}
-			if !strings.HasPrefix(reply.Text, tc.textBegins) {
-				t.Errorf("text %q; want it to begin with %q", reply.Text, tc.textBegins)
-			}
-			inOrder := []results.Moment{reply.Connected, reply.WriteBegan, reply.Written, reply.Headers, reply.Chunks[0].At, reply.Done}
-			if !slices.IsSorted(inOrder) || slices.Contains(inOrder, 0) {
-				t.Errorf("stamps out of order or missing: %v", inOrder)
-			}
-		})
-	}
+				var tokens []int
+				visible := 0
+				for _, c := range reply.Chunks {
+					tokens = append(tokens, c.Tokens)
+					if c.Visible {
+						visible++
+					}
+				}
+				if !tc.none && !slices.Equal(tokens, tc.tokens) {
+					t.Errorf("tokens of the chunks %v; want %v", tokens, tc.tokens)
+				}
+				if visible != tc.visible {
+					t.Errorf("%d chunks with text; want %d", visible, tc.visible)
+				}
+				if reply.Finish != tc.finish || !reply.EndMarked {
+					t.Errorf("finish %q, end marked %t; want %q, true", reply.Finish, reply.EndMarked, tc.finish)
+				}
+				if tc.output > 0 && (reply.Usage == nil || reply.Usage.Prompt != tc.prompt || reply.Usage.Completion != tc.output) {
+					t.Errorf("usage %+v; want %d and %d", reply.Usage, tc.prompt, tc.output)
+				}
+				if !strings.HasPrefix(reply.Text, tc.textBegins) {
+					t.Errorf("text %q; want it to begin with %q", reply.Text, tc.textBegins)
+				}
+				inOrder := []results.Moment{reply.Connected, reply.WriteBegan, reply.Written, reply.Headers, reply.Chunks[0].At, reply.Done}
+				if !slices.IsSorted(inOrder) || slices.Contains(inOrder, 0) {
+					t.Errorf("stamps out of order or missing: %v", inOrder)
+				}
+			})
+		}
+	})
 }
 
 func repeat(v, n int) []int { return slices.Repeat([]int{v}, n) }
 
 // TestAStreamCutAnywhereFails cuts a real stream after every byte: only the whole of it is a success.
 func TestAStreamCutAnywhereFails(t *testing.T) {
-	whole := recording(t, "completions/stream-usage")
-	cut := len(whole)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	var serving sync.WaitGroup
-	defer serving.Wait()
-	defer l.Close()
-	next := make(chan []byte, 1)
-	serving.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
+	eachWay(t, func(t *testing.T, way func(*Config)) {
+		whole := recording(t, "completions/stream-usage")
+		cut := len(whole)
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		var serving sync.WaitGroup
+		defer serving.Wait()
+		defer l.Close()
+		next := make(chan []byte, 1)
+		serving.Go(func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				if req, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+					_, _ = io.Copy(io.Discard, req.Body)
+					_, _ = c.Write(<-next)
+				}
+				c.Close()
 			}
-			if req, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
-				_, _ = io.Copy(io.Discard, req.Body)
-				_, _ = c.Write(<-next)
+		})
+		client := newTestClient(t, "vllm", "http://"+l.Addr().String(), way)
+		for n := 0; n <= cut; n += 1 + n/40 {
+			next <- whole[:n]
+			reply := send(t, client)
+			if reply.Failure == nil {
+				t.Fatalf("a stream cut after %d of %d bytes is a success", n, len(whole))
 			}
-			c.Close()
+			if reply.Status == 200 && reply.Failure.Class != results.FailCut {
+				t.Errorf("cut after %d bytes: %+v; want class %s", n, reply.Failure, results.FailCut)
+			}
+		}
+		next <- whole
+		if reply := send(t, client); reply.Failure != nil {
+			t.Errorf("the whole stream: %+v", reply.Failure)
 		}
 	})
-	client := newTestClient(t, "vllm", "http://"+l.Addr().String())
-	for n := 0; n <= cut; n += 1 + n/40 {
-		next <- whole[:n]
-		reply := send(t, client)
-		if reply.Failure == nil {
-			t.Fatalf("a stream cut after %d of %d bytes is a success", n, len(whole))
-		}
-		if reply.Status == 200 && reply.Failure.Class != results.FailCut {
-			t.Errorf("cut after %d bytes: %+v; want class %s", n, reply.Failure, results.FailCut)
-		}
-	}
-	next <- whole
-	if reply := send(t, client); reply.Failure != nil {
-		t.Errorf("the whole stream: %+v", reply.Failure)
-	}
 }
 
 func TestHeadersReplaceEachOtherWhateverTheirCase(t *testing.T) {
-	url, requests := replay(t, recording(t, "completions/stream-usage"))
-	client := newTestClient(t, "vllm", url, func(c *Config) {
-		c.Headers = [][2]string{{"Authorization", "Bearer k"}, {"authorization", "Basic abc"}, {"x-request-id", "mine"}, {"content-type", "application/json; v=2"}}
+	eachWay(t, func(t *testing.T, way func(*Config)) {
+		url, requests := replay(t, recording(t, "completions/stream-usage"))
+		client := newTestClient(t, "vllm", url, way, func(c *Config) {
+			c.Headers = [][2]string{{"Authorization", "Bearer k"}, {"authorization", "Basic abc"}, {"x-request-id", "mine"}, {"content-type", "application/json; v=2"}}
+		})
+		send(t, client)
+		got := requests()[0]
+		for _, want := range []string{"authorization: Basic abc\r\n", "x-request-id: r-0\r\n", "content-type: application/json; v=2\r\n", "Accept-Encoding: identity\r\n"} {
+			if !strings.Contains(got, want) {
+				t.Errorf("no %q in\n%s", want, got)
+			}
+		}
+		for _, not := range []string{"Bearer", "mine", "Content-Type:"} {
+			if strings.Contains(got, not) {
+				t.Errorf("%q in\n%s", not, got)
+			}
+		}
 	})
-	send(t, client)
-	got := requests()[0]
-	for _, want := range []string{"authorization: Basic abc\r\n", "x-request-id: r-0\r\n", "content-type: application/json; v=2\r\n", "Accept-Encoding: identity\r\n"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("no %q in\n%s", want, got)
-		}
-	}
-	for _, not := range []string{"Bearer", "mine", "Content-Type:"} {
-		if strings.Contains(got, not) {
-			t.Errorf("%q in\n%s", not, got)
-		}
-	}
 }
 
 func TestAPackedReplyIsRefused(t *testing.T) {
-	url, _ := replay(t, []byte("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"))
-	reply := send(t, newTestClient(t, "vllm", url))
-	if reply.Failure == nil || reply.Failure.Class != results.FailStream || !strings.Contains(reply.Failure.Message, "gzip") {
-		t.Errorf("failure %+v; want one that names gzip", reply.Failure)
-	}
+	eachWay(t, func(t *testing.T, way func(*Config)) {
+		url, _ := replay(t, []byte("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"))
+		reply := send(t, newTestClient(t, "vllm", url, way))
+		if reply.Failure == nil || reply.Failure.Class != results.FailStream || !strings.Contains(reply.Failure.Message, "gzip") {
+			t.Errorf("failure %+v; want one that names gzip", reply.Failure)
+		}
+	})
 }
 
 func TestNothingListens(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	reply := send(t, newTestClient(t, "vllm", "http://"+l.Addr().String()))
-	if reply.Failure == nil || reply.Failure.Class != results.FailConnect || !strings.Contains(reply.Failure.Message, "nothing listens there") {
-		t.Errorf("failure %+v; want %s and what would help", reply.Failure, results.FailConnect)
-	}
-	if reply.Written != 0 || reply.Done == 0 {
-		t.Errorf("written %v, done %v; want no first and some second", reply.Written, reply.Done)
-	}
+	eachWay(t, func(t *testing.T, way func(*Config)) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+		reply := send(t, newTestClient(t, "vllm", "http://"+l.Addr().String(), way))
+		if reply.Failure == nil || reply.Failure.Class != results.FailConnect || !strings.Contains(reply.Failure.Message, "nothing listens there") {
+			t.Errorf("failure %+v; want %s and what would help", reply.Failure, results.FailConnect)
+		}
+		if reply.Written != 0 || reply.Done == 0 {
+			t.Errorf("written %v, done %v; want no first and some second", reply.Written, reply.Done)
+		}
+	})
 }
 
 func TestACancelledRequestSaysSo(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	client := newTestClient(t, "vllm", "http://"+l.Addr().String())
-	ctx, cancel := context.WithCancel(t.Context())
-	call, err := client.Prepare(loadgen.Request{Sample: datasets.Sample{Prompt: datasets.Prompt{Text: "x"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		c, err := l.Accept()
-		if err == nil {
-			defer c.Close()
-			_, _ = c.Read(make([]byte, 1))
+	eachWay(t, func(t *testing.T, way func(*Config)) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
 		}
-		cancel()
-	}()
-	reply := call.Send(ctx)
-	if reply.Failure == nil || reply.Failure.Class != results.FailCancelled {
-		t.Errorf("failure %+v; want %s", reply.Failure, results.FailCancelled)
-	}
+		defer l.Close()
+		client := newTestClient(t, "vllm", "http://"+l.Addr().String(), way)
+		ctx, cancel := context.WithCancel(t.Context())
+		call, err := client.Prepare(loadgen.Request{Sample: datasets.Sample{Prompt: datasets.Prompt{Text: "x"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			c, err := l.Accept()
+			if err == nil {
+				defer c.Close()
+				_, _ = c.Read(make([]byte, 1))
+			}
+			cancel()
+		}()
+		reply := call.Send(ctx)
+		if reply.Failure == nil || reply.Failure.Class != results.FailCancelled {
+			t.Errorf("failure %+v; want %s", reply.Failure, results.FailCancelled)
+		}
+	})
 }
 
 // FuzzEvent feeds anything to every kind of stream: no panic, and a template never takes an event for another.
@@ -389,42 +412,44 @@ func TestEventsThatShareARead(t *testing.T) {
 
 // TestWarmConnectionsAreUsed opens connections before the load: the requests find them, and a closed one is passed over.
 func TestWarmConnectionsAreUsed(t *testing.T) {
-	for _, secure := range []bool{false, true} {
-		var mu sync.Mutex
-		opened := map[string]http.ConnState{}
-		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "text/event-stream")
-			_, _ = io.WriteString(w, events["empty text"]+"data: [DONE]\n\n")
-		}))
-		server.Config.ErrorLog = log.New(io.Discard, "", 0)
-		server.Config.ConnState = func(c net.Conn, s http.ConnState) {
-			mu.Lock()
-			defer mu.Unlock()
-			opened[c.RemoteAddr().String()] = s
-		}
-		if secure {
-			server.StartTLS()
-		} else {
-			server.Start()
-		}
-		client := newTestClient(t, "vllm", server.URL, func(c *Config) { c.Warm, c.Insecure = 3, true })
-		if err := client.WarmUp(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		client.warm.conns[2].Close() // the next to be taken
-		for range 2 {
-			if reply := send(t, client); reply.Failure != nil || reply.Connected != 0 {
-				t.Errorf("TLS %t: failure %v, connected %v; want neither", secure, reply.Failure, reply.Connected)
+	eachWay(t, func(t *testing.T, way func(*Config)) {
+		for _, secure := range []bool{false, true} {
+			var mu sync.Mutex
+			opened := map[string]http.ConnState{}
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "text/event-stream")
+				_, _ = io.WriteString(w, events["empty text"]+"data: [DONE]\n\n")
+			}))
+			server.Config.ErrorLog = log.New(io.Discard, "", 0)
+			server.Config.ConnState = func(c net.Conn, s http.ConnState) {
+				mu.Lock()
+				defer mu.Unlock()
+				opened[c.RemoteAddr().String()] = s
 			}
+			if secure {
+				server.StartTLS()
+			} else {
+				server.Start()
+			}
+			client := newTestClient(t, "vllm", server.URL, way, func(c *Config) { c.Warm, c.Insecure = 3, true })
+			if err := client.WarmUp(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			client.warm.conns[2].Close() // the next to be taken
+			for range 2 {
+				if reply := send(t, client); reply.Failure != nil || reply.Connected != 0 {
+					t.Errorf("TLS %t: failure %v, connected %v; want neither", secure, reply.Failure, reply.Connected)
+				}
+			}
+			mu.Lock()
+			if len(opened) != 3 {
+				t.Errorf("TLS %t: %d connections; want the 3 warm ones alone", secure, len(opened))
+			}
+			mu.Unlock()
+			client.Close()
+			server.Close()
 		}
-		mu.Lock()
-		if len(opened) != 3 {
-			t.Errorf("TLS %t: %d connections; want the 3 warm ones alone", secure, len(opened))
-		}
-		mu.Unlock()
-		client.Close()
-		server.Close()
-	}
+	})
 }
 
 // TestHTTP2 measures over a shared connection when that is asked for, and not otherwise.

@@ -31,7 +31,7 @@ func (h *head) take(b []byte) (resp *http.Response, rest []byte, err error) {
 			h.bytes = append(h.bytes, whole...)
 			whole = h.bytes
 		}
-		resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(whole)), post)
+		resp, err := http.ReadResponse(bufio.NewReaderSize(bytes.NewReader(whole), len(whole)), post)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -115,7 +115,9 @@ type chunkState uint8
 
 const (
 	inSize      chunkState = iota // hexadecimal digits
-	inExtension                   // the rest of that line
+	inSpace                       // between them and the end of the line
+	inExtension                   // what a semicolon begins there
+	afterSize                     // the line feed of that line
 	inData
 	afterData    // its carriage return
 	afterReturn  // its line feed
@@ -155,17 +157,35 @@ func (d *chunked) take(b []byte) (n int, rest []byte, over bool, err error) {
 				d.size, d.digits = d.size<<4|digit, d.digits+1
 			case d.digits == 0:
 				return n, nil, false, fmt.Errorf("%w: %q where a chunk's size begins", errChunk, c)
-			case c == '\n':
-				d.begin()
-			case c == ';' || c == '\r' || c == ' ' || c == '\t':
+			case c == ';':
 				d.state = inExtension
+			case c == '\r':
+				d.state = afterSize
+			case c == ' ' || c == '\t':
+				d.state = inSpace
 			default:
 				return n, nil, false, fmt.Errorf("%w: %q in a chunk's size", errChunk, c)
 			}
-		case inExtension:
-			if c == '\n' {
-				d.begin()
+		case inSpace:
+			switch c {
+			case '\r':
+				d.state = afterSize
+			case ' ', '\t':
+			default:
+				return n, nil, false, fmt.Errorf("%w: %q behind a chunk's size", errChunk, c)
 			}
+		case inExtension:
+			switch c {
+			case '\r':
+				d.state = afterSize
+			case '\n':
+				return n, nil, false, fmt.Errorf("%w: a line that ends without a carriage return", errChunk)
+			}
+		case afterSize:
+			if c != '\n' {
+				return n, nil, false, fmt.Errorf("%w: %q behind a carriage return", errChunk, c)
+			}
+			d.begin()
 		case afterData:
 			if c != '\r' {
 				return n, nil, false, fmt.Errorf("%w: %q behind a chunk's data", errChunk, c)
