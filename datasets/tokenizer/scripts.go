@@ -53,8 +53,11 @@ func scriptOf(r rune) uint8 {
 	if unicode.Is(unicode.Han, r) && !inPairs(scriptless, r) {
 		return han
 	}
-	if unicode.Is(unicode.Common, r) || unicode.Is(unicode.Inherited, r) {
-		return table[0xFE00] // tags and variation selectors inherit
+	if unicode.Is(unicode.Inherited, r) {
+		return table[0xFE00] // the variation selectors
+	}
+	if unicode.Is(unicode.Common, r) {
+		return table['_'] // tags, of which flags are made
 	}
 	return anyScript
 }
