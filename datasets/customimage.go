@@ -66,7 +66,10 @@ func (b *build) fromRows(rows []row, sample func(*build, row) (Sample, error)) e
 }
 
 func (c *CustomImage) sample(b *build, r row) (s Sample, err error) {
-	s = Sample{InputTokens: -1, OutputTokens: max(0, c.OutputLen)}
+	s = Sample{InputTokens: -1, OutputTokens: c.OutputLen}
+	if !b.Compat { // vLLM asks for -1 tokens
+		s.OutputTokens = max(0, c.OutputLen)
+	}
 	var text string
 	if content, ok := r.get("content"); ok {
 		parts, words, err := c.parts(content)

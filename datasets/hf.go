@@ -177,7 +177,7 @@ func splitFiles(names []string, subset, usualSubset, split string) ([]string, er
 		switch {
 		case len(in) > 0:
 			paths = in
-		case subset != usualSubset:
+		case subset != usualSubset && subset != "default": // what a folder without subsets is called
 			return nil, fmt.Errorf("no subset %q: the files are %s", subset, few(paths))
 		}
 	}

@@ -265,6 +265,7 @@ func TestHFFiles(t *testing.T) {
 		{"folder of a split", map[string]string{"eval/x.csv": "question\n\"a, \"\"b\"\"\"\nc\n"}, "", "", []string{`a, "b"`, "c"}, ""},
 		{"usual subset", map[string]string{"main/test.jsonl": line("m"), "socratic/test.jsonl": line("s")}, "", "", []string{"m"}, ""},
 		{"subset", map[string]string{"main/test.jsonl": line("m"), "socratic/test.jsonl": line("s")}, "socratic", "", []string{"s"}, ""},
+		{"the only subset by its name", map[string]string{"test.jsonl": line("a")}, "default", "", []string{"a"}, ""},
 		{"zipped", map[string]string{"test.jsonl.gz": zipped.String()}, "", "", []string{"zipped"}, ""},
 		{"tabs", map[string]string{"test.tsv": "id\tquestion\n1\ta, b\n"}, "", "", []string{"a, b"}, ""},
 		{"hidden files", map[string]string{"test.jsonl": line("a"), ".cache/test.jsonl": line("b"), "README.md": "x"}, "", "", []string{"a"}, ""},

@@ -30,13 +30,7 @@ func everyID(tok Tokenizer) []int {
 	case Harvest:
 		return t.IDs()
 	}
-	ids := upTo(0, tok.VocabSize())
-	if t, ok := tok.(AddedVocabulary); ok {
-		ids = append(ids, t.AddedSpecialIDs()...)
-		slices.Sort(ids)
-		ids = slices.Compact(ids)
-	}
-	return ids
+	return upTo(0, tok.VocabSize())
 }
 
 // ordinary is the ids of the model's own vocabulary that are not in special, ascending.

@@ -199,6 +199,20 @@ func TestEncodeAndDecodeByHand(t *testing.T) {
 	}
 }
 
+// TestAllIDs: timed traces draw from every id that is not special, those of ordinary added tokens too.
+func TestAllIDs(t *testing.T) {
+	tok, err := loadTiny(t, map[string]string{"post_processor": "null", "added_tokens": `[{"id":3,"content":"<s>","special":true},{"id":4,"content":"<tool_call>","special":false}]`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := tok.AllIDs(), []int{0, 1, 2, 3, 4}; !slices.Equal(got, want) {
+		t.Errorf("AllIDs() = %v, want %v", got, want)
+	}
+	if got, want := tok.AddedSpecialIDs(), []int{3}; !slices.Equal(got, want) {
+		t.Errorf("AddedSpecialIDs() = %v, want %v", got, want)
+	}
+}
+
 // TestGapsInAddedTokensClose: the library gives added tokens the next free ids,
 // whatever the file says.
 func TestGapsInAddedTokensClose(t *testing.T) {

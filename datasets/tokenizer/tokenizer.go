@@ -127,6 +127,22 @@ func (t *Tokenizer) AddedSpecialIDs() []int {
 	return ids
 }
 
+// AllIDs are the ids of the model and of all added tokens, ascending. Of tokens with the
+// same text only the one that the text encodes to counts.
+func (t *Tokenizer) AllIDs() []int {
+	var ids []int
+	t.model.each(func(id int32, text string) {
+		if known, ok := t.model.id(text); ok && known == id {
+			ids = append(ids, int(id))
+		}
+	})
+	for id := range t.added.tokens {
+		ids = append(ids, int(id))
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
 // Encode returns the ids of text, with the special tokens the model puts around a
 // prompt if special is set. text must be UTF-8.
 func (t *Tokenizer) Encode(text string, special bool) ([]int, error) {
