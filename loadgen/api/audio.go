@@ -74,15 +74,20 @@ func formValue(m datasets.Member) (string, error) {
 	return string(spelled), err
 }
 
+// errNoDelta is a choice that says nothing: vLLM's client stumbles over it.
+var errNoDelta = errors.New("a choice without a delta")
+
 func (audio) Stream(compat bool) Stream {
 	return &openAI{errorsPass: compat, usageApart: compat, choice: func(choice []byte, d *Delta) error {
 		d.Output = true
-		return object(choice, func(key, value []byte) error {
+		hasDelta := false
+		err := object(choice, func(key, value []byte) error {
 			switch string(key) {
 			case "delta":
 				if isNull(value) {
 					return nil
 				}
+				hasDelta = true
 				return object(value, func(key, value []byte) error {
 					if string(key) == "content" {
 						d.text(value)
@@ -94,5 +99,10 @@ func (audio) Stream(compat bool) Stream {
 			}
 			return nil
 		})
+		if compat && !hasDelta {
+			d.Output = false
+			return errNoDelta
+		}
+		return err
 	}}
 }

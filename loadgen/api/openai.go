@@ -42,6 +42,9 @@ func (s *openAI) Event(data []byte, d *Delta) error {
 	err := object(data, func(key, value []byte) error {
 		switch string(key) {
 		case "choices":
+			if isEmpty(value) {
+				return nil
+			}
 			first := true
 			return elements(value, func(choice []byte) error {
 				if !first {
@@ -95,6 +98,9 @@ func (onlyStream) Whole(body []byte, _ http.Header, d *Delta) error {
 	return object(body, func(key, value []byte) error {
 		switch string(key) {
 		case "choices":
+			if isEmpty(value) {
+				return nil
+			}
 			first := true
 			return elements(value, func(choice []byte) error {
 				if !first {

@@ -106,10 +106,10 @@ func (s *responseEvents) failure(event, failure []byte) string {
 
 func (s *responseEvents) End() string {
 	switch {
-	case !s.sawEnd:
-		return "Stream ended without a terminal event.This response will be marked as failed!"
 	case !s.sawDelta:
 		return "Never received a token delta to calculate TTFT.This response will be marked as failed!"
+	case !s.sawEnd:
+		return "Stream ended without a terminal event.This response will be marked as failed!"
 	}
 	return ""
 }
