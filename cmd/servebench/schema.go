@@ -37,6 +37,8 @@ func checkScenario(cmd *cobra.Command, name string, sets []string) error {
 	}
 	what := "one run"
 	switch {
+	case s.Search != nil && s.Sweep != nil:
+		what = "a search at every point of a sweep"
 	case s.Search != nil:
 		what = "a search"
 	case s.Sweep != nil:

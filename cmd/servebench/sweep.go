@@ -9,7 +9,7 @@ import (
 	"servebench/loadgen/scenario"
 )
 
-// carryOutSeries makes all runs of a scenario with repeats, a sweep or a search, and prints what came of them.
+// carryOutSeries makes all runs of a scenario with repeats, a sweep, a search or both, and prints what came of them.
 func carryOutSeries(cmd *cobra.Command, i *interrupts, s *scenario.Scenario, o scenario.SeriesOptions) error {
 	if o.Shard.N > 1 || o.StartAt != 0 {
 		return errors.New("several runs cannot be dealt to shards at a common start: leave --shard and --start-at out")
@@ -30,8 +30,11 @@ func closeSeries(cmd *cobra.Command, x *scenario.Index, o scenario.SeriesOptions
 		return failed(errors.Join(err, textErr))
 	}
 	w := cmd.ErrOrStderr()
-	fmt.Fprintf(w, "\nindex:  %s\ntable:  %s\nruns:   %s\n", relative(o.Dir)+"/"+scenario.IndexFile, relative(o.Dir)+"/"+scenario.TableFile,
-		relative(o.Dir)+"/"+scenario.RunsFolder)
+	runs := scenario.RunsFolder
+	if x.Kind == "searches" {
+		runs = scenario.SearchesFolder
+	}
+	fmt.Fprintf(w, "\nindex:  %s\ntable:  %s\nruns:   %s\n", relative(o.Dir)+"/"+scenario.IndexFile, relative(o.Dir)+"/"+x.Table(), relative(o.Dir)+"/"+runs)
 	if !x.Complete {
 		fmt.Fprintf(w, "not complete: the same command with --out %s goes on; runs that ended are not made again\n", relative(o.Dir))
 	}
@@ -41,9 +44,17 @@ func closeSeries(cmd *cobra.Command, x *scenario.Index, o scenario.SeriesOptions
 			failures++
 		}
 	}
+	unsearched := 0
+	for _, p := range x.Points {
+		if p.Error != "" {
+			unsearched++
+		}
+	}
 	switch {
 	case err != nil:
 		return failed(err)
+	case unsearched > 0:
+		return failed(fmt.Errorf("%d of %d searches failed; --retry-failed makes their failed runs again", unsearched, len(x.Points)))
 	case failures > 0:
 		return failed(fmt.Errorf("%d of %d runs failed; --retry-failed makes them again", failures, len(x.Runs)))
 	case x.Missed() != "":

@@ -357,7 +357,28 @@ func seriesOf(x *scenario.Index, name string) page.Series {
 			point.Missed = !*p.Met
 			point.Marks = append(point.Marks, map[bool]string{true: "meets the bounds", false: "misses a bound"}[*p.Met])
 		}
+		if x.Kind == "searches" {
+			point.Search = searchOf(p, name)
+			s.Runs++
+			if r := p.Search; r != nil {
+				s.Ended++
+				point.Holds, point.Fails = r.Best, r.Failed
+				if r.Confidence != nil {
+					point.Confidence = new(*r.Confidence * 100)
+				}
+				s.Findings = append(s.Findings, p.Name+": "+r.Text)
+			}
+			if p.Error != "" {
+				s.Warnings = append(s.Warnings, "failed: "+p.Folder+": "+p.Error)
+			}
+		}
 		s.Points = append(s.Points, point)
+	}
+	if c := x.Capacity; c != nil {
+		s.Capacity = &page.SeriesCapacity{Field: c.Field, Search: c.Search}
+		for _, p := range c.Points {
+			s.Capacity.Points = append(s.Capacity.Points, page.SeriesPlace{Point: p.Point, Line: p.Line, X: p.X, Y: p.Best, Fails: p.Failed})
+		}
 	}
 	for _, c := range x.Curves {
 		curve := page.SeriesCurve{Metric: c.Metric, Statistic: c.Statistic, X: c.X, Front: c.Pareto, Knees: knees}
@@ -370,6 +391,15 @@ func seriesOf(x *scenario.Index, name string) page.Series {
 		s.Result = x.Search.Text
 	}
 	return s
+}
+
+// searchOf leads to the page of a point's search.
+func searchOf(p *scenario.PointLine, name string) *page.SeriesRun {
+	run := &page.SeriesRun{Name: fmt.Sprintf("%d runs", p.Runs)}
+	if p.Runs > 0 {
+		run.Link = address("series", path.Join(name, p.Folder))
+	}
+	return run
 }
 
 // traceOf is the merged trace of a run; empty without one.

@@ -128,23 +128,33 @@ func (v previewer) Note(text string) { v.p.Notes = append(v.p.Notes, text) }
 func (p *Preview) series(s *Scenario) (*Scenario, error) {
 	first := *s
 	first.Sweep, first.Search, first.Repeats = nil, nil, 0
+	var points []Assignments
+	if s.Sweep != nil {
+		points = s.Sweep.points()
+		for i, a := range points {
+			p.runs = append(p.runs, fmt.Sprintf("point %d: %s", i+1, pointName(a)))
+		}
+		one, err := s.With(points[0])
+		if err != nil {
+			return nil, err
+		}
+		first = *one
+		first.Search = nil
+	}
 	switch {
 	case s.Search != nil:
 		q := s.Search.withDefaults()
 		p.Series = fmt.Sprintf("search along %s from %g, times %g while everything holds, then halving down to %.3g %%; at most %d runs", q.Field, q.From, q.Grow,
 			float64(q.Tolerance)*100, q.Runs)
+		if s.Sweep != nil {
+			p.Series = fmt.Sprintf("sweep: %d points, and at each of them a ", len(points)) + p.Series
+		}
 		for _, b := range s.Objectives.Bounds {
 			p.runs = append(p.runs, "to be met: "+b.String())
 		}
 		q.set(&first.Load, q.From)
 	case s.Sweep != nil:
-		points := s.Sweep.points()
-		repeats := max(1, s.Repeats)
-		p.Series = fmt.Sprintf("sweep: %d points, %d runs", len(points), len(points)*repeats)
-		for i, a := range points {
-			p.runs = append(p.runs, fmt.Sprintf("point %d: %s", i+1, pointName(a)))
-		}
-		return s.With(points[0])
+		p.Series = fmt.Sprintf("sweep: %d points, %d runs", len(points), len(points)*max(1, s.Repeats))
 	default:
 		p.Series = fmt.Sprintf("%d runs of the same scenario", s.Repeats)
 	}

@@ -39,7 +39,7 @@ func TestExamplesRun(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !x.Complete || (x.Search == nil) != (s.Search == nil) {
+			if !x.Complete || (x.Search == nil) != (s.Search == nil || s.Sweep != nil) {
 				t.Errorf("complete %t, search %+v", x.Complete, x.Search)
 			}
 			for _, r := range x.Runs {

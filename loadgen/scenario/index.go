@@ -18,10 +18,11 @@ import (
 	"servebench/results/summary"
 )
 
-// Files of a series' folder. Its runs lie in RunsFolder; what an interruption left unfinished is moved to AsideFolder.
+// Files of a series' folder; a sweep of searches has PointsFile in place of TableFile. Its runs lie in RunsFolder; what an interruption left unfinished is moved to AsideFolder.
 const (
 	IndexFile   = "index.json"
 	TableFile   = "runs.csv"
+	PointsFile  = "points.csv"
 	RunsFolder  = "runs"
 	AsideFolder = ".unfinished"
 )
@@ -33,7 +34,7 @@ const IndexSchema = "servebench.index/1"
 // interrupted and taken up again has the index of one that was not, apart from what was measured and when.
 type Index struct {
 	Schema string `json:"schema"`
-	// Kind is sweep, repeats, search or ab.
+	// Kind is sweep, repeats, search, searches (one at each point of a sweep) or ab.
 	Kind string `json:"kind"`
 	Name string `json:"name,omitempty"`
 	Tool string `json:"tool"`
@@ -55,6 +56,8 @@ type Index struct {
 	Curves []*Curve      `json:"curves,omitempty"`
 	Knees  []*Knee       `json:"knees,omitempty"`
 	Search *SearchResult `json:"search,omitempty"`
+	// Capacity is what searches found, against the field that is swept.
+	Capacity *Capacity `json:"capacity,omitempty"`
 	// Notes are doubts about the whole.
 	Notes []string `json:"notes,omitempty"`
 
@@ -76,6 +79,12 @@ type PointLine struct {
 	Figures *Figures `json:"figures,omitempty"`
 	// Met says whether all bounds were met in every run that ended; absent without bounds.
 	Met *bool `json:"met,omitempty"`
+	// Folder is that of the point's own search, seen from the index, and Search what it found; Runs then counts all runs of it, and Figures are
+	// those of the highest value that held.
+	Folder string        `json:"folder,omitempty"`
+	Search *SearchResult `json:"search,omitempty"`
+	// Error is why the point's search could not be carried out.
+	Error string `json:"error,omitempty"`
 }
 
 // The states of a run in an index.
@@ -269,6 +278,10 @@ func OpenIndex(dir string) (*Index, error) {
 
 // derive computes what follows from the runs.
 func (x *Index) derive() {
+	if x.Kind == "searches" {
+		x.Complete, x.Capacity = x.searched(), x.capacities()
+		return
+	}
 	x.Complete = len(x.Runs) > 0
 	x.Notes = nil
 	var resets []string
@@ -320,10 +333,18 @@ func (x *Index) write(dir string) error {
 	if err := x.CSV(&table); err != nil {
 		return err
 	}
-	if err := results.WriteFile(filepath.Join(dir, TableFile), []byte(table.String())); err != nil {
+	if err := results.WriteFile(filepath.Join(dir, x.Table()), []byte(table.String())); err != nil {
 		return err
 	}
 	return x.keepReports(dir)
+}
+
+// Table is the name of the table beside the index.
+func (x *Index) Table() string {
+	if x.Kind == "searches" {
+		return PointsFile
+	}
+	return TableFile
 }
 
 // fields are the names of all settings of the points, in their order.
@@ -352,12 +373,17 @@ func (a Assignments) of(field string) string {
 // tableMetrics are the latencies of tables.
 var tableMetrics = []string{"ttft", "tpot", "itl", "e2el"}
 
-// CSV writes one row a run: its point's settings, then its figures. What was not measured is empty.
-func (x *Index) CSV(w io.Writer) error {
-	out := csv.NewWriter(w)
-	head := []string{"position", "point", "repeat", "seed", "status", "folder"}
-	fields := x.fields()
-	head = append(head, fields...)
+// numberText is a number in a table; empty when it was not measured.
+func numberText(v *float64) string {
+	if v == nil {
+		return ""
+	}
+	return strconv.FormatFloat(*v, 'g', -1, 64)
+}
+
+// figureColumns are the columns of figures in a table, cells their values.
+func figureColumns() []string {
+	var head []string
 	for _, c := range new(Figures).numbers() {
 		head = append(head, c.name)
 	}
@@ -366,14 +392,36 @@ func (x *Index) CSV(w io.Writer) error {
 			head = append(head, m+"_"+s+"_ms")
 		}
 	}
+	return head
+}
+
+func (f *Figures) cells() []string {
+	if f == nil {
+		return make([]string, len(figureColumns()))
+	}
+	var row []string
+	for _, c := range f.numbers() {
+		row = append(row, numberText(c.value))
+	}
+	for _, m := range tableMetrics {
+		for _, s := range indexStatistics {
+			row = append(row, numberText(f.at(m, s)))
+		}
+	}
+	return row
+}
+
+// CSV writes one row a run: its point's settings, then its figures. What was not measured is empty. Of searches it writes a row each.
+func (x *Index) CSV(w io.Writer) error {
+	if x.Kind == "searches" {
+		return x.searchesCSV(w)
+	}
+	out := csv.NewWriter(w)
+	head := []string{"position", "point", "repeat", "seed", "status", "folder"}
+	fields := x.fields()
+	head = append(append(head, fields...), figureColumns()...)
 	if err := out.Write(append(head, "client", "held", "reason")); err != nil {
 		return err
-	}
-	text := func(v *float64) string {
-		if v == nil {
-			return ""
-		}
-		return strconv.FormatFloat(*v, 'g', -1, 64)
 	}
 	for _, r := range x.Runs {
 		row := []string{strconv.Itoa(r.Position), strconv.Itoa(r.Point), strconv.Itoa(r.Repeat), strconv.FormatInt(r.Seed, 10), r.Status, r.Folder}
@@ -381,22 +429,7 @@ func (x *Index) CSV(w io.Writer) error {
 			row = append(row, x.Points[r.Point-1].Settings.of(name))
 		}
 		f := r.Figures
-		numbers := new(Figures).numbers()
-		if f != nil {
-			numbers = f.numbers()
-		} else {
-			for i := range numbers {
-				numbers[i].value = nil
-			}
-		}
-		for _, c := range numbers {
-			row = append(row, text(c.value))
-		}
-		for _, m := range tableMetrics {
-			for _, s := range indexStatistics {
-				row = append(row, text(f.at(m, s)))
-			}
-		}
+		row = append(row, f.cells()...)
 		client, held := "", ""
 		if f != nil {
 			client = string(f.Client)
@@ -414,6 +447,9 @@ func (x *Index) CSV(w io.Writer) error {
 
 // Text writes the series for a terminal: a line a point, the curve with its knee, and what a search found.
 func (x *Index) Text(w io.Writer) error {
+	if x.Kind == "searches" {
+		return x.searchesText(w)
+	}
 	ended := 0
 	for _, r := range x.Runs {
 		if r.Status != RunPending {
@@ -431,12 +467,6 @@ func (x *Index) Text(w io.Writer) error {
 		head += "\t"
 	}
 	fmt.Fprintln(t, head+"runs\treq/s\tout tok/s\tTTFT p50\tp99\tITL p99\tE2EL p50\tp99\tfailed\t\t")
-	number := func(v *float64, digits int) string {
-		if v == nil {
-			return "-"
-		}
-		return strconv.FormatFloat(*v, 'f', digits, 64)
-	}
 	front := map[int]bool{}
 	if c := x.Curve("ttft", "p99"); c != nil {
 		for _, n := range c.Pareto {
@@ -451,14 +481,12 @@ func (x *Index) Text(w io.Writer) error {
 		if len(fields) == 0 {
 			row += p.Name + "\t"
 		}
-		f := p.Figures
-		row += strconv.Itoa(p.Runs) + "\t"
-		var rate, output, failed *float64
-		if f != nil {
-			rate, output, failed = f.RequestRate, f.OutputRate, &f.Failed
+		row += strconv.Itoa(p.Runs) + "\t" + p.Figures.columns()
+		var failed *float64
+		if p.Figures != nil {
+			failed = &p.Figures.Failed
 		}
-		row += number(rate, 2) + "\t" + number(output, 1) + "\t" + number(f.at("ttft", "p50"), 1) + "\t" + number(f.at("ttft", "p99"), 1) + "\t" +
-			number(f.at("itl", "p99"), 2) + "\t" + number(f.at("e2el", "p50"), 1) + "\t" + number(f.at("e2el", "p99"), 1) + "\t" + number(failed, 1) + "\t"
+		row += shown(failed, 1) + "\t"
 		fmt.Fprintln(t, row+strings.Join(x.marks(p, front), ", ")+"\t")
 	}
 	if err := t.Flush(); err != nil {
@@ -486,6 +514,27 @@ func (x *Index) Text(w io.Writer) error {
 		fmt.Fprintln(w, "\n"+x.Search.Text)
 	}
 	return nil
+}
+
+// shown is a number in a text, with so many digits or, if negative, as many as it has; a dash when it was not measured.
+func shown(v *float64, digits int) string {
+	switch {
+	case v == nil:
+		return "-"
+	case digits < 0:
+		return strconv.FormatFloat(*v, 'g', -1, 64)
+	}
+	return strconv.FormatFloat(*v, 'f', digits, 64)
+}
+
+// columns are the figures of a line of the text: rates, then latencies.
+func (f *Figures) columns() string {
+	var rate, output *float64
+	if f != nil {
+		rate, output = f.RequestRate, f.OutputRate
+	}
+	return shown(rate, 2) + "\t" + shown(output, 1) + "\t" + shown(f.at("ttft", "p50"), 1) + "\t" + shown(f.at("ttft", "p99"), 1) + "\t" +
+		shown(f.at("itl", "p99"), 2) + "\t" + shown(f.at("e2el", "p50"), 1) + "\t" + shown(f.at("e2el", "p99"), 1) + "\t"
 }
 
 // marks are what is remarkable of a point.

@@ -64,15 +64,19 @@ func (x *Index) JUnit(w io.Writer) error {
 		return report.WriteJUnit(w, "servebench", suites)
 	}
 	for _, p := range x.Points {
+		if x.Kind == "searches" {
+			suites = append(suites, report.Suite{Name: p.Name, Properties: p.properties(x), Cases: []report.Case{searchCase(p.Search)}})
+			if p.Error != "" {
+				last := &suites[len(suites)-1].Cases[0]
+				last.State, last.Message = report.CaseError, p.Error
+			}
+			continue
+		}
 		name := p.Name
 		if len(p.Settings) == 0 && x.Kind == "repeats" {
 			name = x.title()
 		}
-		suite := report.Suite{Name: name, Properties: []results.Pair{{Key: "series", Value: x.title()}}}
-		for _, a := range p.Settings {
-			field, value, _ := strings.Cut(a.String(), "=")
-			suite.Properties = append(suite.Properties, results.Pair{Key: field, Value: value})
-		}
+		suite := report.Suite{Name: name, Properties: p.properties(x)}
 		for _, r := range x.Runs {
 			if r.Point != p.Number {
 				continue
@@ -91,6 +95,15 @@ func (x *Index) JUnit(w io.Writer) error {
 		suites = append(suites, suite)
 	}
 	return report.WriteJUnit(w, "servebench", suites)
+}
+
+// properties say what a point is.
+func (p *PointLine) properties(x *Index) []results.Pair {
+	list := []results.Pair{{Key: "series", Value: x.title()}}
+	for _, a := range p.Settings {
+		list = append(list, results.Pair{Key: a.Field, Value: p.Settings.of(a.Field)})
+	}
+	return list
 }
 
 // title is the series' name, or what it is.
@@ -154,6 +167,16 @@ func (x *Index) Missed() string {
 	switch {
 	case x.Kind == "search" && x.Search != nil && x.Search.Best == nil:
 		return x.Search.Text
+	case x.Kind == "searches":
+		var list []string
+		for _, p := range x.Points {
+			if p.Search != nil && p.Search.Best == nil {
+				list = append(list, p.Name)
+			}
+		}
+		if len(list) > 0 {
+			return fmt.Sprintf("no value holds at %d of %d points: %s", len(list), len(x.Points), strings.Join(list, "; "))
+		}
 	case x.Kind == "repeats":
 		var list []string
 		for _, r := range x.Runs {

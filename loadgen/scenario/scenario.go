@@ -64,7 +64,7 @@ type Scenario struct {
 	Metadata Pairs `yaml:"metadata,omitempty" json:"metadata,omitempty"`
 	// Repeats is how often the run, or each point of a sweep, is carried out; 0 is once.
 	Repeats int `yaml:"repeats,omitempty" json:"repeats,omitempty"`
-	// Sweep makes one run for each of many values of the scenario's fields.
+	// Sweep makes one run for each of many values of the scenario's fields; with a search, it makes one search for each.
 	Sweep *Sweep `yaml:"sweep,omitempty" json:"sweep,omitempty"`
 	// Search looks for the highest rate or concurrency that still meets the objectives.
 	Search *Search `yaml:"search,omitempty" json:"search,omitempty"`

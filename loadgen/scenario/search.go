@@ -11,7 +11,7 @@ import (
 )
 
 // A Search looks for the highest value of a field with which the server still meets objectives.bounds and, where the load has a rate,
-// keeps up with it.
+// keeps up with it. Beside a sweep, each of its points is searched.
 type Search struct {
 	// Field is load.rate (the default) or load.concurrency.
 	Field string `yaml:"field,omitempty" json:"field,omitempty" jsonschema:"enum=load.rate,enum=load.concurrency"`

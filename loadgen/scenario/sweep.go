@@ -15,7 +15,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// A Sweep makes one run for each of many values of the scenario's fields. Grid, Linked and Points multiply: every combination of
+// A Sweep makes one run, or with a search beside it one search, for each of many values of the scenario's fields. Grid, Linked and Points multiply: every combination of
 // what they list is a point.
 type Sweep struct {
 	// Grid are fields by their path, as load.rate, with the values that each takes: a list, or a range {from, to} with one of step,
@@ -313,9 +313,6 @@ func (s *Scenario) checkSeries(f *faults) {
 		f.add("repeats", "%d is negative", s.Repeats)
 	}
 	if w := s.Sweep; w != nil {
-		if s.Search != nil {
-			f.add("search", "a scenario has a sweep or a search: leave one of them out")
-		}
 		if !slices.Contains([]string{"", "given", "random", "counterbalanced"}, w.Order) {
 			f.add("sweep.order", "no order %q: have given, random, counterbalanced", w.Order)
 		}
@@ -326,6 +323,10 @@ func (s *Scenario) checkSeries(f *faults) {
 			f.add("sweep.seeds", "%q is none of repeat, run, fixed", w.Seeds)
 		}
 		w.check(f)
+		if s.Search != nil {
+			s.checkSearches(f)
+		}
+		return
 	}
 	s.checkSearch(f)
 }
@@ -439,14 +440,14 @@ type origin struct {
 	root   *yaml.Node
 }
 
-// With is the scenario with other values in some fields, without its sweep, search and repeats. Only a scenario that was read
+// With is the scenario with other values in some fields, without its sweep and repeats. Only a scenario that was read
 // from a text can be changed so. The error is Problems.
 func (s *Scenario) With(a Assignments) (*Scenario, error) {
 	if s.origin == nil {
 		return nil, errors.New("the scenario was not read from a text: its fields cannot be changed by their paths")
 	}
 	root := clone(s.origin.root)
-	for _, key := range []string{"sweep", "search", "repeats"} {
+	for _, key := range []string{"sweep", "repeats"} {
 		if i := find(root, key); i >= 0 {
 			root.Content = slices.Delete(root.Content, i, i+2)
 		}

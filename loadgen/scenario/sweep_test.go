@@ -122,6 +122,13 @@ sweep:
 		{"{grid: {load.rate: [1]}, order: counterbalanced}", "give repeats: 2"},
 		{"{grid: {load.rate: [1]}, order: up}", "have given, random, counterbalanced"},
 		{"{grid: {load.rate: [1]}, sedes: run}", `no key "sedes"`},
+		{"{grid: {load.rate: [1]}}\nsearch: {}", "load.rate is what the search changes: sweep other fields"},
+		{"{grid: {dataset.input_len: [1]}, order: counterbalanced}\nsearch: {}", "there is no way back"},
+		{"{grid: {dataset.input_len: [1]}, seeds: run}\nsearch: {}", "have repeat, fixed"},
+		{"{grid: {dataset.input_len: [1]}}\nrepeats: 2\nsearch: {}", "a search decides by search.repeats"},
+		{"{grid: {load.duration: [1s, -1s]}}\nsearch: {}", `"-1s" is negative`},
+		{"{points: [{load.duration: 1s}, {dataset.input_len: 8}]}\nsearch: {}", "give load.duration"},
+		{"{grid: {search.tolerance: [1%]}}\nsearch: {}", "search.tolerance cannot be swept"},
 	} {
 		if _, err := Parse("x.yaml", "load: {requests: 4}\nsweep: "+tc.sweep); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("sweep %s: %v; want %q", tc.sweep, err, tc.want)
@@ -322,14 +329,44 @@ func withoutTimes(t *testing.T, x *Index) string {
 
 const killedSweep = quick + "repeats: 2\nsweep: {grid: {load.concurrency: [1, 2, 3]}, order: random}\n"
 
-// TestSweepChild is no test: it is the process that TestKilledSweepResumes kills.
+// TestSweepChild is no test: it is the process that TestKilledSweepResumes and TestKilledSearchesResume kill.
 func TestSweepChild(t *testing.T) {
 	dir := os.Getenv("SERVEBENCH_TEST_SWEEP")
 	if dir == "" {
 		t.Skip("only a process of TestKilledSweepResumes runs this")
 	}
-	if _, err := RunSeries(t.Context(), parsed(t, killedSweep), SeriesOptions{Options: Options{Dir: dir, Sim: true}}); err != nil {
+	text := killedSweep
+	if os.Getenv("SERVEBENCH_TEST_SEARCHES") != "" {
+		text = killedSearches
+	}
+	if _, err := RunSeries(t.Context(), parsed(t, text), SeriesOptions{Options: Options{Dir: dir, Sim: true}, anyClient: true}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// killChild starts TestSweepChild and kills it once so many run folders are there, or lets it end before.
+func killChild(t *testing.T, dir string, runs int, env ...string) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestSweepChild$")
+	cmd.Env = append(append(os.Environ(), "SERVEBENCH_TEST_SWEEP="+dir), env...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for {
+		of, _ := filepath.Glob(filepath.Join(dir, RunsFolder, "*"))
+		inner, _ := filepath.Glob(filepath.Join(dir, SearchesFolder, "*", RunsFolder, "*"))
+		if len(of)+len(inner) >= runs {
+			_ = cmd.Process.Kill() // SIGKILL
+			<-ended
+			return
+		}
+		select {
+		case <-ended:
+			return
+		case <-time.After(500 * time.Microsecond):
+		}
 	}
 }
 
@@ -344,26 +381,7 @@ func TestKilledSweepResumes(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "killed")
 	for _, kill := range []int{2, 4} { // when so many runs have a folder
-		cmd := exec.Command(os.Args[0], "-test.run=^TestSweepChild$")
-		cmd.Env = append(os.Environ(), "SERVEBENCH_TEST_SWEEP="+dir)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		ended := make(chan error, 1)
-		go func() { ended <- cmd.Wait() }()
-		for over := false; !over; {
-			entries, _ := os.ReadDir(filepath.Join(dir, RunsFolder))
-			select {
-			case <-ended:
-				over = true
-			case <-time.After(500 * time.Microsecond):
-			}
-			if len(entries) >= kill && !over {
-				_ = cmd.Process.Kill() // SIGKILL
-				<-ended
-				over = true
-			}
-		}
+		killChild(t, dir, kill)
 	}
 	finished := map[string]results.Moment{}
 	if x, err := OpenIndex(dir); err != nil {

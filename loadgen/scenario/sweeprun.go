@@ -41,7 +41,10 @@ func RunSeries(ctx context.Context, s *Scenario, o SeriesOptions) (*Index, error
 		}
 		return nil, found
 	}
-	if s.Search != nil {
+	switch {
+	case s.Search != nil && s.Sweep != nil:
+		return runSearches(ctx, s, o)
+	case s.Search != nil:
 		return runSearch(ctx, s, o)
 	}
 	return runSweep(ctx, s, o)
@@ -51,7 +54,8 @@ func RunSeries(ctx context.Context, s *Scenario, o SeriesOptions) (*Index, error
 type series struct {
 	SeriesOptions
 	index *Index
-	keep  keeper
+	keep  *keeper
+	lent  bool // keep belongs to a series around this one
 	// earlier are the runs that ended before an interruption, by their folder.
 	earlier map[string]*RunLine
 	total   int // planned runs; 0 when not known
@@ -68,7 +72,10 @@ func openSeries(o SeriesOptions, x *Index) (*series, error) {
 	}
 	o.Dir = dir
 	x.Schema, x.Tool, x.Created = IndexSchema, results.ToolVersion(), results.Moment(time.Now().UnixNano())
-	v := &series{SeriesOptions: o, index: x, earlier: map[string]*RunLine{}}
+	v := &series{SeriesOptions: o, index: x, keep: o.keep, lent: o.keep != nil, earlier: map[string]*RunLine{}}
+	if !v.lent {
+		v.keep = new(keeper)
+	}
 	old, err := OpenIndex(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -88,11 +95,20 @@ func openSeries(o SeriesOptions, x *Index) (*series, error) {
 		}
 		o.Watcher.Note(fmt.Sprintf("taking up %s again: %d runs have ended", dir, len(v.earlier)))
 	}
+	if x.Kind == "searches" {
+		return v, os.MkdirAll(filepath.Join(dir, SearchesFolder), 0o777)
+	}
 	return v, os.MkdirAll(filepath.Join(dir, RunsFolder), 0o777)
 }
 
+// path is that of a folder that the index names.
+func (v *series) path(folder string) string { return filepath.Join(v.Dir, filepath.FromSlash(folder)) }
+
 // close stops the server that the runs shared.
 func (v *series) close() {
+	if v.lent {
+		return
+	}
 	if err := v.keep.stop(); err != nil {
 		v.Watcher.Warn("stopping the server: " + err.Error())
 	}
@@ -116,7 +132,7 @@ func (v *series) carryOut(ctx context.Context, line *RunLine, s *Scenario, watch
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	dir := filepath.Join(v.Dir, filepath.FromSlash(line.Folder))
+	dir := v.path(line.Folder)
 	if err := v.setAside(dir, line.Folder); err != nil {
 		return err
 	}
@@ -129,7 +145,7 @@ func (v *series) carryOut(ctx context.Context, line *RunLine, s *Scenario, watch
 	}
 	v.Watcher.Phase(fmt.Sprintf("run %d%s: %s, repeat %d", line.Position, of, v.index.Points[line.Point-1].Name, line.Repeat))
 	o := v.Options
-	o.Dir, o.keep = dir, &v.keep
+	o.Dir, o.keep = dir, v.keep
 	v.keep.cache = ""
 	seeded := *s
 	seeded.Seed = line.Seed
@@ -254,8 +270,8 @@ func digest(parts ...any) (string, error) {
 // unsafeInNames is what a folder's name is better without.
 var unsafeInNames = regexp.MustCompile(`[^A-Za-z0-9.=+_-]+`)
 
-// folder names the folder of a run: where it stands, and what it is.
-func folder(kind string, point, of, repeat int, settings Assignments) string {
+// pointFolder names the folder of a point: where it stands, and what it is.
+func pointFolder(kind string, point, of int, settings Assignments) string {
 	digits := len(fmt.Sprint(of))
 	var words []string
 	for _, a := range settings {
@@ -274,7 +290,7 @@ func folder(kind string, point, of, repeat int, settings Assignments) string {
 	if text != "" {
 		name += "-" + strings.Trim(text, ",")
 	}
-	return RunsFolder + "/" + fmt.Sprintf("%s-r%d", name, repeat)
+	return name
 }
 
 // pointName is what tables call a point.
@@ -297,18 +313,9 @@ func runSweep(ctx context.Context, s *Scenario, o SeriesOptions) (*Index, error)
 	if sweep == nil {
 		sweep, kind = &Sweep{}, "repeats"
 	}
-	base := *s
-	base.Sweep, base.Repeats = nil, 0
-	var points []*sweepPoint
-	for _, settings := range sweep.points() {
-		p := &sweepPoint{settings: settings, scenario: &base}
-		if len(settings) > 0 {
-			var err error
-			if p.scenario, err = s.With(settings); err != nil {
-				return nil, err
-			}
-		}
-		points = append(points, p)
+	points, err := s.sweepPoints()
+	if err != nil {
+		return nil, err
 	}
 	text, err := s.JSON()
 	if err != nil {
@@ -319,6 +326,27 @@ func runSweep(ctx context.Context, s *Scenario, o SeriesOptions) (*Index, error)
 		Repeats: max(1, s.Repeats), formats: s.Report.Formats,
 	}
 	return runPoints(ctx, x, points, s.Seed, o)
+}
+
+// sweepPoints are the points of the scenario's sweep; without one, the scenario itself.
+func (s *Scenario) sweepPoints() ([]*sweepPoint, error) {
+	base := *s
+	base.Sweep, base.Repeats = nil, 0
+	if s.Sweep == nil {
+		return []*sweepPoint{{scenario: &base}}, nil
+	}
+	var points []*sweepPoint
+	for _, settings := range s.Sweep.points() {
+		p := &sweepPoint{settings: settings, scenario: &base}
+		if len(settings) > 0 {
+			var err error
+			if p.scenario, err = s.With(settings); err != nil {
+				return nil, err
+			}
+		}
+		points = append(points, p)
+	}
+	return points, nil
 }
 
 // A sweepPoint is one combination of values before it runs.
@@ -353,7 +381,7 @@ func runPoints(ctx context.Context, x *Index, points []*sweepPoint, seed int64, 
 			case "run":
 				line.Seed += int64(i*x.Repeats + repeat)
 			}
-			line.Folder = folder("p", i+1, len(points), repeat+1, points[i].settings)
+			line.Folder = fmt.Sprintf("%s/%s-r%d", RunsFolder, pointFolder("p", i+1, len(points), points[i].settings), repeat+1)
 			if p := points[i]; p.name != "" {
 				line.Folder = fmt.Sprintf("%s/%s-r%d", RunsFolder, p.name, repeat+1)
 			}

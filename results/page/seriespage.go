@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"html/template"
 	"io"
+	"math"
 	"slices"
 
 	"servebench/results"
@@ -11,7 +12,7 @@ import (
 
 // A Series is runs that belong together: the points of a sweep, the tries of a search, repeats. What was not measured is nil.
 type Series struct {
-	// Name and Kind say what it is: sweep, search, repeats, ab.
+	// Name and Kind say what it is: sweep, search, searches, repeats, ab.
 	Name, Kind string
 	// Began is when the series was begun.
 	Began results.Moment
@@ -24,6 +25,8 @@ type Series struct {
 	Warnings []string
 	Points   []SeriesPoint
 	Curves   []SeriesCurve
+	// Capacity is what searches found, against a field that is swept; nil without.
+	Capacity *SeriesCapacity
 	// Index is the address of the list of runs.
 	Index string
 }
@@ -38,6 +41,15 @@ type SeriesPoint struct {
 	TTFT50, TTFT99, ITL99, E2EL50, E2EL99 *float64
 	Marks                                 []string
 	Best, Missed                          bool // the search's answer; a point that misses a bound
+	// Search is the point's own search, Holds the highest value that held, Fails the lowest above it that did not, Confidence in percent.
+	Search                   *SeriesRun
+	Holds, Fails, Confidence *float64
+}
+
+// A SeriesCapacity is the highest value of Search that held, against Field.
+type SeriesCapacity struct {
+	Field, Search string
+	Points        []SeriesPlace
 }
 
 // A SeriesRun is one run of a point, with the address of its page; empty where it has none.
@@ -52,11 +64,13 @@ type SeriesCurve struct {
 	Front, Knees []int
 }
 
-// A SeriesPlace is a point on a curve. Points of one line differ in their load only.
+// A SeriesPlace is a point on a curve. Points of one line differ in their load only, those of a capacity in its field only.
 type SeriesPlace struct {
 	Point int
 	Line  string
 	X, Y  float64
+	// Fails is the lowest value above Y that did not hold; nil elsewhere than in a capacity, and where none failed.
+	Fails *float64
 }
 
 // seriesChart is a curve as the script draws it.
@@ -75,6 +89,8 @@ type seriesLine struct {
 	// Front and Knee say of each point whether it is one.
 	Front ints `json:"front"`
 	Knee  ints `json:"knee"`
+	// Fails is NaN where nothing failed.
+	Fails doubles `json:"fails,omitempty"`
 }
 
 func (c *SeriesCurve) chart() seriesChart {
@@ -92,14 +108,36 @@ func (c *SeriesCurve) chart() seriesChart {
 		return 0
 	}
 	for _, p := range c.Points {
-		i := slices.IndexFunc(out.Lines, func(l seriesLine) bool { return l.Name == p.Line })
-		if i < 0 {
-			i = len(out.Lines)
-			out.Lines = append(out.Lines, seriesLine{Name: p.Line})
-		}
-		l := &out.Lines[i]
+		l := out.line(p.Line)
 		l.Points, l.X, l.Y = append(l.Points, p.Point), append(l.X, p.X), append(l.Y, p.Y)
 		l.Front, l.Knee = append(l.Front, has(c.Front, p.Point)), append(l.Knee, has(c.Knees, p.Point))
+	}
+	return out
+}
+
+// line is the line of that name.
+func (c *seriesChart) line(name string) *seriesLine {
+	i := slices.IndexFunc(c.Lines, func(l seriesLine) bool { return l.Name == name })
+	if i < 0 {
+		i = len(c.Lines)
+		c.Lines = append(c.Lines, seriesLine{Name: name})
+	}
+	return &c.Lines[i]
+}
+
+func (c *SeriesCapacity) chart() *seriesChart {
+	if c == nil {
+		return nil
+	}
+	out := &seriesChart{Label: c.Search, X: c.Field, Lines: []seriesLine{}}
+	for _, p := range c.Points {
+		fails := math.NaN()
+		if p.Fails != nil {
+			fails = *p.Fails
+		}
+		l := out.line(p.Line)
+		l.Points, l.X, l.Y, l.Fails = append(l.Points, p.Point), append(l.X, p.X), append(l.Y, p.Y), append(l.Fails, fails)
+		l.Front, l.Knee = append(l.Front, 1), append(l.Knee, 0)
 	}
 	return out
 }
@@ -112,7 +150,7 @@ func WriteSeries(w io.Writer, s Series) error {
 			charts = append(charts, s.Curves[i].chart())
 		}
 	}
-	data, err := json.Marshal(map[string]any{"curves": charts})
+	data, err := json.Marshal(map[string]any{"curves": charts, "capacity": s.Capacity.chart()})
 	if err != nil {
 		return err
 	}
@@ -124,6 +162,7 @@ func WriteSeries(w io.Writer, s Series) error {
 		Series
 		Title, When string
 		Charts      bool
+		Searches    bool
 		Data        template.JS
-	}{s, title, when(s.Began), len(charts) > 0, template.JS(data)}, asset("uPlot.min.js"), asset("draw.js"), asset("series.js")))
+	}{s, title, when(s.Began), len(charts) > 0 || s.Capacity != nil, s.Kind == "searches", template.JS(data)}, asset("uPlot.min.js"), asset("draw.js"), asset("series.js")))
 }

@@ -262,8 +262,15 @@ func (c *checker) series(t *tab, l look, name string) error {
 	if err := t.visit(c.base+"/series/"+name, `document.documentElement.dataset.ready && document.querySelector("#charts canvas")`); err != nil {
 		return err
 	}
+	var searches bool
+	if err := t.eval(`!document.querySelector("#statistic")`, &searches); err != nil {
+		return err
+	}
+	if searches {
+		return errors.Join(fits(t), c.picture(t, "series-"+strings.ReplaceAll(name, "/", "-")+"-"+l.name, ""), t.click("#charts .u-over", .5, .5, 1))
+	}
 	return errors.Join(
-		fits(t), c.picture(t, "series-"+name+"-"+l.name, ""), t.click(`#statistic [data-statistic="p50"]`, .5, .5, 1),
+		fits(t), c.picture(t, "series-"+strings.ReplaceAll(name, "/", "-")+"-"+l.name, ""), t.click(`#statistic [data-statistic="p50"]`, .5, .5, 1),
 		t.wait(`/p50/.test(document.querySelector("#charts h3").textContent)`), t.click("#charts .u-over", .5, .5, 1),
 	)
 }

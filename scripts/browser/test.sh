@@ -42,8 +42,10 @@ pids="$pids $!"
 "$bench" run vllm-torch --sim --set load.requests=300 --set load.rate=40 --set seed=1 --out "$out/runs/torch2" >"$out/torch2.log" 2>&1
 "$bench" run gaudi-e2e-multi --sim --out "$out/runs/gaudi" >"$out/gaudi.log" 2>&1
 
-# A sweep, where this build makes one of a scenario with a sweep in it.
+# A sweep, and a search at each point of another.
 "$bench" run scripts/browser/sweep.yaml --sim --out "$out/runs/sweep" >"$out/sweep.log" 2>&1 || :
+
+"$bench" run docs/scenarios/sweep-search.yaml --sim --out "$out/runs/searches" >"$out/searches.log" 2>&1 || :
 
 # The UI that the pages are told of is one of the test's own.
 ui=127.0.0.1:$((20000 + $$ % 20000))
@@ -52,8 +54,8 @@ pids="$pids $!"
 view=$(address "$out/view.log")
 
 set -- -out "$out/pictures" -view "$view" -runs staged,torch,gaudi -compare torch+torch2,staged+torch -perfetto "$ui"
-if [ -f "$out/runs/sweep/index.json" ]; then
-	set -- "$@" -series sweep
+if [ -f "$out/runs/sweep/index.json" ] && [ -f "$out/runs/searches/index.json" ]; then
+	set -- "$@" -series sweep,searches,searches/searches/p1-input_len=64
 fi
 if [ -f "$out/runs/staged/report.html" ]; then
 	set -- "$@" -file "$out/runs/staged/report.html"
