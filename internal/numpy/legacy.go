@@ -103,6 +103,98 @@ func (l *Legacy) gamma(shape float64) float64 {
 	}
 }
 
+// Uniform is uniform(low, high).
+func (l *Legacy) Uniform(low, high float64) float64 { return low + float64((high-low)*l.Float64()) }
+
+// Lognormal is lognormal(mean, sigma): of the normal values beneath it.
+func (l *Legacy) Lognormal(mean, sigma float64) float64 {
+	return Exp(mean + float64(sigma*l.Normal()))
+}
+
+// Zipf is zipf(a), for a above 1.
+func (l *Legacy) Zipf(a float64) int {
+	const largest = 1<<63 - 1
+	if a >= 1025 {
+		return 1 // NumPy's never returns from there
+	}
+	exponent := a - 1
+	b := Pow(2, exponent)
+	for {
+		u := 1 - l.Float64()
+		v := l.Float64()
+		x := math.Floor(Pow(u, -1/exponent))
+		if x > largest || x < 1 {
+			continue
+		}
+		t := Pow(1+1/x, exponent)
+		if float64(float64(v*x)*(t-1))/(b-1) <= t/b {
+			return int(x)
+		}
+	}
+}
+
+// Poisson is poisson(lambda), for lambda from 0 on.
+func (l *Legacy) Poisson(lambda float64) int {
+	switch {
+	case lambda == 0:
+		return 0 // and draws nothing
+	case lambda < 10:
+		limit, product := Exp(-lambda), 1.0
+		for n := 0; ; n++ {
+			if product *= l.Float64(); product <= limit {
+				return n
+			}
+		}
+	}
+	// Hoermann's transformed rejection.
+	logLambda := Log(lambda)
+	b := 0.931 + float64(2.53*math.Sqrt(lambda))
+	a := -0.059 + float64(0.02483*b)
+	invAlpha := 1.1239 + 1.1328/(b-3.4)
+	vr := 0.9277 - 3.6224/(b-2)
+	for {
+		u := l.Float64() - 0.5
+		v := l.Float64()
+		us := 0.5 - math.Abs(u)
+		k := math.Floor(float64((2*a/us+b)*u) + lambda + 0.43)
+		switch {
+		case us >= 0.07 && v <= vr:
+			return int(k)
+		case k < 0 || us < 0.013 && v > us:
+		case Log(v)+Log(invAlpha)-Log(a/float64(us*us)+b) <= -lambda+float64(k*logLambda)-logGamma(k+1):
+			return int(k)
+		}
+	}
+}
+
+// logGamma is the logarithm of the gamma function as NumPy's generators have it.
+func logGamma(x float64) float64 {
+	if x == 1 || x == 2 {
+		return 0
+	}
+	terms := [10]float64{
+		8.333333333333333e-02, -2.777777777777778e-03, 7.936507936507937e-04, -5.952380952380952e-04, 8.417508417508418e-04,
+		-1.917526917526918e-03, 6.410256410256410e-03, -2.955065359477124e-02, 1.796443723690307e-01, -1.39243221690590e+00,
+	}
+	steps := 0
+	if x < 7 {
+		steps = int(7 - x)
+	}
+	x0 := x + float64(steps)
+	inverse := float64((1 / x0) * (1 / x0))
+	sum := terms[9]
+	for k := 8; k >= 0; k-- {
+		sum = float64(sum*inverse) + terms[k]
+	}
+	const logTwoPi = 1.8378770664093453
+	log := sum/x0 + 0.5*logTwoPi + float64((x0-0.5)*Log(x0)) - x0
+	for range steps {
+		log -= Log(x0 - 1)
+		x0--
+	}
+	return log
+}
+
 // IntN is randint(0, n). It panics if n is not positive.
 func (l *Legacy) IntN(n int) int {
 	if n <= 0 {

@@ -191,6 +191,22 @@ func TestStreams(t *testing.T) {
 			check("legacy_permutation", r.Permutation(1000))
 			check("legacy_choice", r.Choice(1000, 10, false))
 			check("legacy_choice_replace", r.Choice(10, 1000, true))
+			check("legacy_range", draw(1000, func() float64 { return r.Uniform(2.5, 80.25) }))
+			var logs []float64
+			for _, of := range [][2]float64{{0.1, 2}, {6.745, 0.5701}, {3, 0}, {9.5, 1.25}} {
+				logs = append(logs, draw(3001, func() float64 { return r.Lognormal(of[0], of[1]) })...)
+			}
+			check("legacy_lognormal", logs)
+			var counts []int
+			for _, a := range []float64{1.05, 1.2, 2, 3.7, 30} {
+				counts = append(counts, draw(2000, func() int { return r.Zipf(a) })...)
+			}
+			check("legacy_zipf", counts)
+			counts = nil
+			for _, a := range []float64{0, 0.3, 1, 9.99, 10, 12.5, 100, 2500, 1e6} {
+				counts = append(counts, draw(3000, func() int { return r.Poisson(a) })...)
+			}
+			check("legacy_poisson", counts)
 			g := NewGenerator(seed)
 			for _, n := range []int{1, 2, 3, 1000, 50257, 1<<31 + 1, 1<<32 - 1, 1 << 32, 1<<32 + 1, 1<<40 + 7} {
 				check(fmt.Sprint("generator_ints ", n), g.Ints(0, n-1, 999))

@@ -48,6 +48,10 @@ for seed in [0, 1, 7, 42, 12345, 2**31, 2**32 - 1]:
     s["legacy_permutation"] = sha(r.permutation(1000), "<i8")
     s["legacy_choice"] = sha(r.choice(1000, 10, replace=False), "<i8")
     s["legacy_choice_replace"] = sha(r.choice(10, 1000), "<i8")
+    s["legacy_range"] = sha(r.uniform(2.5, 80.25, 1000), "<f8")
+    s["legacy_lognormal"] = sha([v for m, d in [(0.1, 2.0), (6.745, 0.5701), (3.0, 0.0), (9.5, 1.25)] for v in r.lognormal(m, d, 3001)], "<f8")
+    s["legacy_zipf"] = sha([v for a in [1.05, 1.2, 2.0, 3.7, 30.0] for v in r.zipf(a, 2000)], "<i8")
+    s["legacy_poisson"] = sha([v for a in [0.0, 0.3, 1.0, 9.99, 10.0, 12.5, 100.0, 2500.0, 1e6] for v in r.poisson(a, 3000)], "<i8")
     g = np.random.default_rng(seed)
     for n in [1, 2, 3, 1000, 50257, 2**31 + 1, 2**32 - 1, 2**32, 2**32 + 1, 2**40 + 7]:
         s[f"generator_ints {n}"] = sha(g.integers(0, n, 999), "<i8")
