@@ -39,16 +39,21 @@ type Sample struct {
 	Messages json.RawMessage
 	// Extra are members merged over the request's body, in order.
 	Extra []Member
-	// Later are the turns that follow in the source's own conversation, where Options.Conversations asked for them.
-	Later []Turn
+	// Answer is the source's own answer, and Later are the turns that follow in its conversation: conversations has both, sharegpt the
+	// turns where Options.Conversations asked for them.
+	Answer string
+	Later  []Turn
 	// Timestamp is when the sample's source wants it sent, in seconds from the start; Timed says whether it does.
 	Timestamp float64
 	Timed     bool
 }
 
-// A Turn is what a user says later in a conversation, with the length of the answer wanted.
+// A Turn is what a user says in a conversation, with the length of the answer wanted.
 type Turn struct {
-	Text         string
+	Text string
+	// Answer is the source's own answer, InputTokens the count of Text; only conversations has them.
+	Answer       string
+	InputTokens  int
 	OutputTokens int
 }
 

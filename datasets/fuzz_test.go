@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"servebench/internal/numpy"
 )
 
 // Nothing that a file holds may make a reader panic, and what it accepts has to make sense.
@@ -63,6 +65,32 @@ func FuzzConversations(f *testing.F) {
 		rows, err := readConversations(bytes.NewReader(data), "f", true)
 		if (err == nil) != (len(rows) > 0) {
 			t.Fatalf("%d rows and %v", len(rows), err)
+		}
+	})
+}
+
+func FuzzWholeConversations(f *testing.F) {
+	f.Add([]byte(`[{"id": "a", "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}]`))
+	f.Add([]byte(`{"filetype": "generate_conversations", "num_conversations": 1, "text_files": ["x"], "prompt_input": {"num_turns": {"distribution": "zipf", "alpha": 1.2, "max": 9},
+		"prefix_num_tokens": {"distribution": "lognormal", "average": 9}, "num_tokens": {"distribution": "uniform", "min": 1, "max": 9}}, "prompt_output": {"num_tokens": {"distribution": "poisson", "alpha": 3}}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if talks, _, err := readSaid(data); err == nil {
+			for _, s := range talks {
+				if len(s.turns) == 0 {
+					t.Fatalf("a conversation without turns in %q", data)
+				}
+			}
+		}
+		s, err := readGenerated(data)
+		if err != nil {
+			return
+		}
+		for _, l := range []*lengths{s.Input.Turns, s.Input.Tokens, s.Input.Prefix, s.Output.Tokens} {
+			for _, n := range l.sample(numpy.NewLegacy(1), 3) {
+				if n < -mostTokens {
+					t.Fatalf("%s gave %d", l, n)
+				}
+			}
 		}
 	})
 }

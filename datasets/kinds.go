@@ -16,8 +16,9 @@ var kinds = map[string]func() Source{
 	"prefix_repetition": func() Source {
 		return &PrefixRepetition{PrefixLen: 256, SuffixLen: 256, Prefixes: 10, OutputLen: 128}
 	},
-	"sharegpt": func() Source { return &ShareGPT{} },
-	"burstgpt": func() Source { return &BurstGPT{} },
+	"sharegpt":      func() Source { return &ShareGPT{} },
+	"conversations": func() Source { return &Conversations{} },
+	"burstgpt":      func() Source { return &BurstGPT{} },
 	"timed_trace": func() Source {
 		return &TimedTrace{
 			ChunkSize: 16, Multiplier: 1,

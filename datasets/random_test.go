@@ -326,13 +326,13 @@ func (asciiTokenizer) Decode(ids []int) (string, error) {
 
 func TestKinds(t *testing.T) {
 	want := []string{
-		"burstgpt", "custom", "custom_audio", "custom_image", "hf", "prefix_repetition", "random", "random-mm",
+		"burstgpt", "conversations", "custom", "custom_audio", "custom_image", "hf", "prefix_repetition", "random", "random-mm",
 		"random-rerank", "sharegpt", "spec_bench", "speed_bench", "timed_trace",
 	}
 	if got := datasets.Kinds(); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	if _, err := datasets.New("sonnet"); err == nil || !strings.Contains(err.Error(), `no dataset "sonnet": have burstgpt, custom,`) {
+	if _, err := datasets.New("sonnet"); err == nil || !strings.Contains(err.Error(), `no dataset "sonnet": have burstgpt, conversations, custom,`) {
 		t.Errorf("sonnet: %v", err)
 	}
 }
