@@ -1,7 +1,9 @@
 package loadgen
 
 import (
+	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/sourcegraph/conc"
 
@@ -17,13 +19,27 @@ type Talks struct {
 	Requests int
 	// KeepTexts leaves the replies' texts in the records; the conversations see them either way.
 	KeepTexts bool
+	// Held is how many conversations a user has under way, still one request at a time; 0 is 1.
+	Held int
+	// Pick says which of n conversations under way, the oldest first, a user goes on with; nil goes through them in turn,
+	// beginning with the newest. It and Pause are called from the user's own goroutine.
+	Pick func(user, n int) int
+	// Pause is how long a user waits after a reply; nil is the stage's Think.
+	Pause func(user int) time.Duration
+	// UserRequests ends a user's part after so many requests; 0 has no limit.
+	UserRequests int
+	// Together ends the part of every user as soon as one finds no further conversation or has sent its UserRequests: what was
+	// measured then had all users in it. Turns that are left are not sent and have no record.
+	Together bool
 }
 
 // A Conversation is a number of turns whose requests depend on the replies before.
 type Conversation struct {
 	// First is the number of the first turn's request in the stage; the other turns follow it.
 	First, Turns int
-	// Next gives the request of a turn. It is called once for each turn, in order; reply is the text of the turn
+	// Done is how many turns the conversation had before; Turns are those after them.
+	Done int
+	// Next gives the request of a turn, from 0. It is called once for each turn, in order; reply is the text of the turn
 	// before, empty for the first.
 	Next func(turn int, reply string) Request
 }
@@ -43,24 +59,12 @@ func (s *stageRun) talk() {
 	if s.began != nil {
 		s.began()
 	}
-	var taken atomic.Int64
+	pool := &talkPool{stageRun: s}
 	var users conc.WaitGroup
 	for u := range s.Users {
-		if !s.Shard.Has(u) {
-			continue
+		if s.Shard.Has(u) {
+			users.Go(func() { pool.user(u) })
 		}
-		users.Go(func() {
-			free := s.start
-			for {
-				// Conversations are dealt out by number, so that a shard holds the same ones whatever their order.
-				c := int(taken.Add(1)-1)*s.Shard.step() + max(s.Shard.K, 0)
-				talk, ok := s.Talks.Of(c)
-				if !ok || s.ctx.Err() != nil || s.isOver() {
-					return
-				}
-				free = s.converse(c, talk, free)
-			}
-		})
 	}
 	users.Wait()
 	s.end = s.Clock.Now()
@@ -72,46 +76,108 @@ func (s *stageRun) isOver() bool {
 	return s.For > 0 && s.Clock.Now() >= s.start.Add(s.For)
 }
 
-// converse holds one conversation and returns when its user is free again. A turn that fails ends it: what would have come
-// after it is recorded as not sent, so that it counts against the server as the requests that it would have been.
-func (s *stageRun) converse(number int, talk Conversation, due results.Moment) results.Moment {
-	reply, broken := "", ""
-	for turn := range talk.Turns {
-		r := talk.Next(turn, reply)
-		r.ID = s.base + talk.First + turn
-		if r.Kind == "" {
-			r.Kind = results.Load
+// A talkPool is the conversations of a stage as its users take them.
+type talkPool struct {
+	*stageRun
+	taken atomic.Int64
+	ended atomic.Bool // all users are to end
+}
+
+// next is the next conversation that nobody holds, false when there is none.
+func (p *talkPool) next() (*heldTalk, bool) {
+	// Conversations are dealt out by number, so that a shard holds the same ones whatever their order.
+	c := int(p.taken.Add(1)-1)*p.Shard.step() + max(p.Shard.K, 0)
+	talk, ok := p.Talks.Of(c)
+	return &heldTalk{Conversation: talk, number: c}, ok
+}
+
+// A heldTalk is a conversation under way.
+type heldTalk struct {
+	Conversation
+	number, turn int
+	reply        string
+}
+
+// user is one user's part.
+func (p *talkPool) user(u int) {
+	if p.Talks.Together {
+		defer p.ended.Store(true)
+	}
+	free, more := p.start, true
+	var held []*heldTalk
+	for sent := 0; p.Talks.UserRequests == 0 || sent < p.Talks.UserRequests; sent++ {
+		for more && len(held) < max(p.Talks.Held, 1) {
+			var h *heldTalk
+			if h, more = p.next(); more {
+				held = append(held, h)
+			}
 		}
-		j := job{Request: r, stage: s.index, user: number, turn: turn}
-		if broken != "" {
-			rec := s.record(&j, 0, 0)
-			rec.Failure = &results.Failure{Class: results.FailCancelled, Message: broken}
-			s.Live.Done.Add(1)
-			s.Live.Failed.Add(1)
-			s.records.put(rec)
-			continue
+		if p.ctx.Err() != nil || p.isOver() || p.ended.Load() || len(held) == 0 || !more && p.Talks.Together {
+			return
 		}
-		// Worded while the user thinks: the body is ready when it is due, unless there is no time to think.
-		began := s.Clock.Now()
-		j.call, j.err = s.Sender.Prepare(r)
-		j.encoding, _ = s.Clock.Now().Sub(began)
-		if s.Clock.Until(s.ctx, due) != nil {
-			return due
+		at := len(held) - 1
+		if p.Talks.Pick != nil {
+			at = p.Talks.Pick(u, len(held))
 		}
-		s.Live.Released.Add(1)
-		rec := s.exchange(&j, due, s.Clock.Now())
-		reply = rec.Text
-		if !s.Talks.KeepTexts {
-			rec.Text = ""
+		h := held[at]
+		goesOn, wasSent := p.turn(h, free)
+		if !wasSent {
+			return
 		}
-		s.records.put(rec)
-		due = s.Clock.Now().Add(s.Think)
+		pause := p.Think
+		if p.Talks.Pause != nil {
+			pause = p.Talks.Pause(u)
+		}
+		free = p.Clock.Now().Add(pause)
 		switch {
-		case !rec.OK():
-			broken = "not sent: an earlier turn of the conversation failed"
-		case s.isOver():
-			return due
+		case !goesOn:
+			held = slices.Delete(held, at, at+1)
+		case p.Talks.Pick == nil: // the others come first
+			copy(held[1:], held[:at])
+			held[0] = h
 		}
 	}
-	return due
+}
+
+// turn sends the next turn of a conversation when its user is free, and says whether the conversation goes on. A turn that fails
+// ends it: what would have come after it is recorded as not sent, so that it counts against the server as the requests that it would
+// have been.
+func (p *talkPool) turn(h *heldTalk, due results.Moment) (goesOn, wasSent bool) {
+	j := p.job(h)
+	// Worded while the user thinks: the body is ready when it is due, unless there is no time to think.
+	began := p.Clock.Now()
+	j.call, j.err = p.Sender.Prepare(j.Request)
+	j.encoding, _ = p.Clock.Now().Sub(began)
+	if p.Clock.Until(p.ctx, due) != nil || p.ended.Load() {
+		return false, false
+	}
+	p.Live.Released.Add(1)
+	rec := p.exchange(&j, due, p.Clock.Now())
+	h.reply = rec.Text
+	if !p.Talks.KeepTexts {
+		rec.Text = ""
+	}
+	ok := rec.OK()
+	p.records.put(rec)
+	for !ok && h.turn < h.Turns {
+		j := p.job(h)
+		rec := p.record(&j, 0, 0)
+		rec.Failure = &results.Failure{Class: results.FailCancelled, Message: "not sent: an earlier turn of the conversation failed"}
+		p.Live.Done.Add(1)
+		p.Live.Failed.Add(1)
+		p.records.put(rec)
+	}
+	return h.turn < h.Turns, true
+}
+
+// job is the next turn of a conversation.
+func (p *talkPool) job(h *heldTalk) job {
+	r := h.Next(h.turn, h.reply)
+	r.ID = p.base + h.First + h.turn
+	if r.Kind == "" {
+		r.Kind = results.Load
+	}
+	j := job{Request: r, stage: p.index, user: h.number, turn: h.Done + h.turn}
+	h.turn++
+	return j
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -102,6 +103,65 @@ func TestConversationsEndWithAFailedTurn(t *testing.T) {
 			if got != want || (recs[i].Dispatched == 0) != (want == results.FailCancelled) {
 				t.Errorf("record %d: failure %q, dispatched %v; want %q", i, got, recs[i].Dispatched, want)
 			}
+		}
+	})
+}
+
+// turnsOf are the conversation and the turn of each record, with when it was due.
+func turnsOf(recs []results.Record) (turns []string) {
+	start := recs[0].Due
+	for _, r := range recs {
+		at, _ := r.Due.Sub(start)
+		turns = append(turns, fmt.Sprintf("%d.%d@%v", r.User, r.Turn, at))
+	}
+	return turns
+}
+
+// A user goes through the conversations that it holds; one that is over makes room for the next, which comes first.
+func TestConversationsHeldAtOnce(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		talks func(*Talks)
+		want  string
+	}{
+		{"in turn", func(*Talks) {}, "1.0@0s 0.0@100ms 1.1@200ms 2.0@300ms 3.0@400ms 0.1@500ms 3.1@600ms 0.2@700ms"},
+		{"the oldest", func(talks *Talks) { talks.Pick = func(_, n int) int { return 0 } }, "0.0@0s 0.1@100ms 0.2@200ms 1.0@300ms 1.1@400ms 2.0@500ms 3.0@600ms 3.1@700ms"},
+		{"a pause of its own", func(talks *Talks) {
+			talks.Held, talks.Pause = 1, func(user int) time.Duration { return time.Duration(user+1) * 10 * ms }
+		}, "0.0@0s 0.1@110ms 0.2@220ms 1.0@330ms 1.1@440ms 2.0@550ms 3.0@660ms 3.1@770ms"},
+		{"so many requests", func(talks *Talks) { talks.UserRequests = 3 }, "1.0@0s 0.0@100ms 1.1@200ms"},
+		{"none is left", func(talks *Talks) { talks.Together = true }, "1.0@0s 0.0@100ms 1.1@200ms 2.0@300ms 3.0@400ms 0.1@500ms 3.1@600ms"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				talks := talksOf([]int{3, 2, 1, 2}, func(int, int, string) {})
+				talks.Held = 2
+				tc.talks(talks)
+				got := turnsOf(slices.Collect(Run(t.Context(), Plan{Sender: replying{}, Clock: testClock{}, Stages: []Stage{{Users: 1, Talks: talks}}})))
+				if strings.Join(got, " ") != tc.want {
+					t.Errorf("got  %s\nwant %s", strings.Join(got, " "), tc.want)
+				}
+			})
+		})
+	}
+}
+
+// When one user has nothing more to do, the others end with the reply that they wait for.
+func TestConversationsEndTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		talks := talksOf([]int{1, 9, 9}, func(int, int, string) {})
+		talks.Together, talks.UserRequests = true, 3
+		talks.Pause = func(user int) time.Duration { return time.Duration(user) * 130 * ms }
+		n := 0
+		for r := range Run(t.Context(), Plan{Sender: replying{}, Clock: testClock{}, Stages: []Stage{{Users: 2, Talks: talks}}}) {
+			n++
+			if !r.OK() {
+				t.Errorf("request %d: %v", r.ID, r.Failure)
+			}
+		}
+		// The first user sends at 0, 100 and 200 ms and has done its part at 300; the second sends at 0 and 230 ms.
+		if n != 5 {
+			t.Errorf("%d requests; want 5", n)
 		}
 	})
 }
