@@ -39,6 +39,7 @@ const (
 	Store     Action = iota
 	StoreTrue        // takes no value
 	OnOff            // --x and --no-x; nil when neither was given
+	Append           // a list to which each time it is given adds one
 	showHelp
 )
 
@@ -55,8 +56,8 @@ const (
 
 // An Option is one row of the table of options.
 type Option struct {
-	// Flag is the full name, with dashes: --num-prompts.
-	Flag string
+	// Flag is the full name, with dashes: --num-prompts. Short is the one letter it can be called by, such as -p.
+	Flag, Short string
 	// Group is the title under which help lists it; Section, where it is set, is a finer one.
 	Group, Section string
 	Action         Action
@@ -82,6 +83,8 @@ type Option struct {
 	// Extension marks an option the original does not have. An abbreviation means an extension
 	// only where it means no other option, so that old command lines keep their meaning.
 	Extension bool
+	// Required refuses command lines without it.
+	Required bool
 	// Secret values are printed as ***.
 	Secret bool
 }
@@ -99,8 +102,14 @@ func (o *Option) Names() []string {
 	case showHelp:
 		return []string{"-h", "--help"}
 	}
+	if o.Short != "" {
+		return []string{o.Short, o.Flag}
+	}
 	return []string{o.Flag}
 }
+
+// takesWords says that the option has a value to be given.
+func (o *Option) takesWords() bool { return o.Action == Store || o.Action == Append }
 
 // title is where help lists the option.
 func (o *Option) title() string {

@@ -330,3 +330,50 @@ func TestComplete(t *testing.T) {
 		}
 	}
 }
+
+// TestShortOptions holds letters, switches behind one dash, options that add up and those that must be given against Python 3.11's argparse.
+func TestShortOptions(t *testing.T) {
+	parser := &Parser{Prog: "tool", Options: []*Option{
+		{Flag: "--input-file", Short: "-i", Required: true},
+		{Flag: "--model", Short: "-m", Required: true},
+		{Flag: "--num-clients", Short: "-p", Type: Int, Default: 1},
+		{Flag: "--excel-output", Short: "-e", Action: StoreTrue, Default: false},
+		{Flag: "--verbose", Short: "-v", Action: StoreTrue, Default: false},
+		{Flag: "--header", Action: Append},
+		{Flag: "--limit", Type: Int, Default: 0},
+	}}
+	for _, tc := range []struct{ line, want string }{
+		{"-i a -m b", "input_file='a' model='b'"},
+		{"-ia -mb -p4", "input_file='a' model='b' num_clients=4"},
+		{"-i=a -m b -p=4", "input_file='a' model='b' num_clients=4"},
+		{"-i a -m b -ev", "input_file='a' model='b' excel_output=True verbose=True"},
+		{"-i a -m b -evp3", "input_file='a' model='b' num_clients=3 excel_output=True verbose=True"},
+		{"-i a -m b -ex", "error: argument -e/--excel-output: ignored explicit argument 'x'"},
+		{"-i a -m b -e=1", "error: argument -e/--excel-output: ignored explicit argument '1'"},
+		{"-i a", "error: the following arguments are required: -m/--model"},
+		{"", "error: the following arguments are required: -i/--input-file, -m/--model"},
+		{"-m b --nope", "error: the following arguments are required: -i/--input-file"},
+		{"-i a -m b -x", "error: unrecognized arguments: -x"},
+		{"-i a -m b -p", "error: argument -p/--num-clients: expected one argument"},
+		{"-i a -m b -p x", "error: argument -p/--num-clients: invalid int value: 'x'"},
+		{"-i a -m b -pe", "error: argument -p/--num-clients: invalid int value: 'e'"},
+		{"-i a -m b --limit -1 --header a=b --header=c", "input_file='a' model='b' header=['a=b', 'c'] limit=-1"},
+		{"--inp a --mod b", "input_file='a' model='b'"},
+	} {
+		got := ""
+		if values, err := parser.Parse(strings.Fields(tc.line)); err != nil {
+			got = "error: " + err.Error()
+		} else {
+			got = shown(values)
+			if len(values.Warnings) > 0 {
+				t.Errorf("%q warns: %q", tc.line, values.Warnings)
+			}
+		}
+		if got != tc.want {
+			t.Errorf("%q\n got %s\nwant %s", tc.line, got, tc.want)
+		}
+	}
+	if help := parser.Help("model"); !strings.Contains(help, "-m, --model TEXT") {
+		t.Errorf("help:\n%s", help)
+	}
+}

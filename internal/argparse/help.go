@@ -99,7 +99,7 @@ func (r *parse) writeGroup(out *strings.Builder, g Group) {
 func (r *parse) writeOption(out *strings.Builder, o *Option) {
 	names := strings.Join(o.Names(), ", ")
 	text := o.Help
-	if o.Action == Store {
+	if o.takesWords() {
 		meta := o.Metavar
 		choices := strings.Join(o.Choices, ",")
 		switch {

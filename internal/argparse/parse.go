@@ -20,10 +20,23 @@ func (p *Parser) Parse(words []string) (*Values, error) {
 	if err := run.consume(); err != nil {
 		return nil, err
 	}
+	if missing := run.missing(); len(missing) > 0 {
+		return nil, p.fail("the following arguments are required: %s", strings.Join(missing, ", "))
+	}
 	if len(run.extras) > 0 {
 		return nil, p.fail("unrecognized arguments: %s%s", strings.Join(run.extras, " "), run.suggestion())
 	}
 	return run.finish()
+}
+
+// missing are the options that the command line lacks.
+func (r *parse) missing() (names []string) {
+	for _, o := range r.options {
+		if o.Required && !slices.ContainsFunc(r.given, func(a assignment) bool { return a.option == o }) {
+			names = append(names, o.label())
+		}
+	}
+	return names
 }
 
 var (
@@ -171,9 +184,11 @@ func (r *parse) option(word string) (token, error) {
 	if o != nil {
 		return token{word: word, kind: flagged, option: o, name: full, explicit: explicit}, nil
 	}
-	if word[1] != '-' && word[:2] == "-h" {
-		rest := word[2:]
-		return token{word: word, kind: flagged, option: &helpOption, name: "-h", explicit: &rest}, nil
+	if word[1] != '-' {
+		if o := r.named(word[:2]); o != nil { // its value, or more letters, follow at once
+			rest := word[2:]
+			return token{word: word, kind: flagged, option: o, name: word[:2], explicit: &rest}, nil
+		}
 	}
 	if r.isNegative(word) || strings.Contains(word, " ") {
 		return t, nil
@@ -245,6 +260,10 @@ func (r *parse) consume() error {
 			i++
 			continue
 		}
+		t, err := r.letters(t)
+		if err != nil {
+			return err
+		}
 		words, next, err := r.arguments(t, i+1)
 		if err != nil {
 			return err
@@ -257,12 +276,32 @@ func (r *parse) consume() error {
 	return nil
 }
 
+// letters carries out the switches that stand together behind one dash, all but the last of which t becomes.
+func (r *parse) letters(t token) (token, error) {
+	for t.explicit != nil && *t.explicit != "" && !t.option.takesWords() && len(t.name) == 2 {
+		name := "-" + (*t.explicit)[:1]
+		next := r.named(name)
+		if next == nil {
+			break // told as a value that nobody wants
+		}
+		if err := r.take(token{word: t.word, kind: flagged, option: t.option, name: t.name}, nil); err != nil {
+			return t, err
+		}
+		rest := (*t.explicit)[1:]
+		t = token{word: t.word, kind: flagged, option: next, name: name}
+		if rest != "" {
+			t.explicit = &rest
+		}
+	}
+	return t, nil
+}
+
 // arguments are the words that belong to the option before position next.
 func (r *parse) arguments(t token, next int) ([]string, int, error) {
 	o := t.option
 	least, most := 1, 1
 	switch {
-	case o.Action != Store:
+	case !o.takesWords():
 		least, most = 0, 0
 	case o.Nargs == ZeroOrMore:
 		least, most = 0, len(r.tokens)
@@ -317,6 +356,14 @@ func (r *parse) take(t token, words []string) error {
 	value, err := r.convert(o, words)
 	if err != nil {
 		return err
+	}
+	if o.Action == Append {
+		i := slices.IndexFunc(r.given, func(a assignment) bool { return a.option == o })
+		if i >= 0 {
+			r.given[i].value = append(r.given[i].value.([]any), value)
+			return nil
+		}
+		value = []any{value}
 	}
 	r.note(t, value)
 	return nil
