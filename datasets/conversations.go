@@ -13,6 +13,9 @@ import (
 // holds them; a JSON object with "filetype": "generate_conversations" says how they are cut out of text files.
 type Conversations struct {
 	Path string `json:"path" yaml:"path"`
+	// OutputLen is the length of every answer in tokens; nil takes those of the answers in the file. NoLimit asks for no length.
+	OutputLen *int `json:"output_len,omitempty" yaml:"output_len,omitempty"`
+	NoLimit   bool `json:"no_limit,omitempty" yaml:"no_limit,omitempty"`
 }
 
 func (c *Conversations) needs() needs { return needs{all: true, tokenizer: true} }
@@ -59,7 +62,14 @@ func (c *Conversations) load(b *build) error {
 			if err != nil {
 				return nil, err
 			}
-			turns[k] = Turn{Text: e.prompt, Answer: e.answer, InputTokens: len(question), OutputTokens: max(1, len(answer))}
+			wanted := max(1, len(answer))
+			switch {
+			case c.NoLimit:
+				wanted = 0
+			case c.OutputLen != nil:
+				wanted = *c.OutputLen
+			}
+			turns[k] = Turn{Text: e.prompt, Answer: e.answer, InputTokens: len(question), OutputTokens: wanted}
 		}
 		return turns, nil
 	}, func(i int, turns []Turn) (bool, error) {

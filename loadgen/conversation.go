@@ -83,12 +83,15 @@ type talkPool struct {
 	ended atomic.Bool // all users are to end
 }
 
-// next is the next conversation that nobody holds, false when there is none.
+// next is the next conversation that nobody holds, false when there is none. One that has no turns is passed over.
 func (p *talkPool) next() (*heldTalk, bool) {
-	// Conversations are dealt out by number, so that a shard holds the same ones whatever their order.
-	c := int(p.taken.Add(1)-1)*p.Shard.step() + max(p.Shard.K, 0)
-	talk, ok := p.Talks.Of(c)
-	return &heldTalk{Conversation: talk, number: c}, ok
+	for {
+		// Conversations are dealt out by number, so that a shard holds the same ones whatever their order.
+		c := int(p.taken.Add(1)-1)*p.Shard.step() + max(p.Shard.K, 0)
+		if talk, ok := p.Talks.Of(c); !ok || talk.Turns > 0 {
+			return &heldTalk{Conversation: talk, number: c}, ok
+		}
+	}
 }
 
 // A heldTalk is a conversation under way.

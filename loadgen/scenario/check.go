@@ -39,7 +39,12 @@ func (s *Scenario) Faults() []Fault {
 		f.add("stages", "give load or stages, not both")
 	}
 	s.Load.check(&f, "load")
-	if len(s.Stages) == 0 && s.Load.Requests == 0 && s.Load.Duration == 0 && s.sends() {
+	wholeFile := s.Load.Conversations != nil && s.Dataset.Name == "conversations"
+	switch {
+	case s.Load.Requests > 0 || wholeFile:
+	case s.Load.Conversations != nil:
+		f.add("load.conversations", "give requests: the number of conversations")
+	case len(s.Stages) == 0 && s.Load.Duration == 0 && s.sends():
 		f.add("load", "give requests or a duration, or the load never ends")
 	}
 	for i := range s.Stages {
@@ -223,11 +228,20 @@ func (l *Load) check(f *faults, at string) {
 		if open {
 			f.add(at+".conversations", "conversations belong to a closed loop: leave out rate, ramp and replay, and give a concurrency")
 		}
-		if l.Requests == 0 {
-			f.add(at+".conversations", "give requests: the number of conversations")
-		}
 		if c.Turns < 0 || c.MinTurns < 0 || c.MaxTurns < c.MinTurns || (c.MinTurns == 0) != (c.MaxTurns == 0) {
 			f.add(at+".conversations", "give turns above 0, or min_turns and max_turns with 1 <= min <= max")
+		}
+		if c.Held < 0 || c.UserRequests < 0 || c.PauseRate < 0 {
+			f.add(at+".conversations", "held, user_requests and pause_rate must not be negative")
+		}
+		if c.PauseRate > 0 && l.Think != 0 {
+			f.add(at+".conversations.pause_rate", "it takes the place of think: leave out one of them")
+		}
+		if !slices.Contains([]string{"", "round_robin", "random"}, c.Sampling) {
+			f.add(at+".conversations.sampling", "no sampling %q: have round_robin, random", c.Sampling)
+		}
+		if !slices.Contains([]string{"", "header", "body", "none"}, c.Session) {
+			f.add(at+".conversations.session", "no session %q: have header, body, none", c.Session)
 		}
 		if c.TurnInputLen < 0 || c.SharedPrefix < 0 || c.OwnPrefix < 0 || c.SharedPrefix+c.OwnPrefix >= 1 {
 			f.add(at+".conversations", "lengths and shares must not be negative, and the two shares together stay below 1")

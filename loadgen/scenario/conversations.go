@@ -5,21 +5,27 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"servebench/datasets"
 	"servebench/internal/numpy"
 	"servebench/loadgen"
+	"servebench/results"
 )
 
 // conversations are what the users of a closed loop say: the dataset's samples begin the conversations, and samples of the next seed
 // go on with them.
-func (r *runner) conversations(ctx context.Context, tok datasets.Tokenizer, first datasets.Dataset) (*loadgen.Talks, error) {
+func (r *runner) conversations(ctx context.Context, tok datasets.Tokenizer, first datasets.Dataset) (*talk, error) {
 	c := r.Load.Conversations
-	n := r.Load.Requests
 	if first == nil || first.Len() == 0 {
 		return nil, errors.New("conversations need a dataset")
 	}
-	recorded := r.Dataset.Name == "sharegpt"
+	n := r.Load.Requests
+	if n == 0 {
+		n = first.Len()
+	}
+	recorded := r.Dataset.Name == "sharegpt" || r.Dataset.Name == "conversations"
 	turns, begins := c.turns(n, uint64(r.Seed), func(i int) int {
 		if !recorded {
 			return -1
@@ -28,11 +34,11 @@ func (r *runner) conversations(ctx context.Context, tok datasets.Tokenizer, firs
 		return 1 + len(sample.Later)
 	})
 	total := begins[n]
-	talk := talk{runner: r, turns: turns, begins: begins, first: first, recorded: recorded}
+	talk := &talk{runner: r, turns: turns, begins: begins, first: first, recorded: recorded}
 	var err error
 	switch {
 	case recorded && (c.SharedPrefix+c.OwnPrefix > 0 || c.TurnInputLen > 0):
-		return nil, errors.New("conversations of sharegpt are recorded ones: they have no lengths and prefixes to choose")
+		return nil, fmt.Errorf("conversations of %s are recorded ones: they have no lengths and prefixes to choose", r.Dataset.Name)
 	case recorded:
 	case c.SharedPrefix+c.OwnPrefix > 0:
 		if err := talk.share(ctx, tok, total); err != nil {
@@ -52,7 +58,112 @@ func (r *runner) conversations(ctx context.Context, tok datasets.Tokenizer, firs
 			return nil, errors.New("conversations are made of texts: give a dataset of texts, and a tokenizer")
 		}
 	}
-	return &loadgen.Talks{Requests: total, KeepTexts: r.Report.Texts, Of: talk.of}, nil
+	return talk, nil
+}
+
+// stage is the load of conversations. Their first turns are sent here, if that is to be done before it.
+func (t *talk) stage(ctx context.Context) (loadgen.Stage, error) {
+	users := t.Load.Concurrency
+	if users == 0 {
+		users = len(t.turns)
+	}
+	if t.Load.Conversations.WarmFirst {
+		if err := t.warm(ctx, users); err != nil {
+			return loadgen.Stage{}, err
+		}
+	}
+	return loadgen.Stage{Users: users, Think: time.Duration(t.Load.Think), For: time.Duration(t.Load.Duration), Talks: t.talks(users)}, nil
+}
+
+// talks are the conversations as the engine takes them. Each user has random numbers of its own: those of a client of vLLM's multi-turn
+// script, which is seeded with its number.
+func (t *talk) talks(users int) *loadgen.Talks {
+	c := t.Load.Conversations
+	talks := &loadgen.Talks{KeepTexts: t.Report.Texts, Of: t.of, Held: c.Held, UserRequests: c.UserRequests, Together: c.Together}
+	for i, n := range t.turns {
+		talks.Requests += n
+		if t.warmed != nil {
+			talks.Requests -= t.turns[i] - t.warmed[i].Turns
+		}
+	}
+	if n := c.UserRequests * users; n > 0 {
+		talks.Requests = min(talks.Requests, n)
+	}
+	seed := func(user int) uint32 { return uint32(t.Seed) + uint32(user) + 1 }
+	if c.Sampling == "random" {
+		random := make([]*numpy.Python, users)
+		for u := range random {
+			random[u] = numpy.NewPython(uint64(seed(u)))
+		}
+		talks.Pick = func(user, n int) int { return random[user].IntN(n) }
+	}
+	if c.PauseRate > 0 {
+		random := make([]*numpy.Legacy, users)
+		for u := range random {
+			random[u] = numpy.NewLegacy(seed(u))
+		}
+		talks.Pause = func(user int) time.Duration {
+			return time.Duration(random[user].Exponential(1/c.PauseRate) * float64(time.Second))
+		}
+	}
+	return talks
+}
+
+// warm sends the first turns of all conversations. Those that fail are left out of the load.
+func (t *talk) warm(ctx context.Context, users int) error {
+	t.Watcher.Phase("asking the first questions")
+	begun := make([]loadgen.Conversation, len(t.turns))
+	replies := make([]*string, len(t.turns))
+	talks := t.talks(users)
+	talks.Held, talks.Pick, talks.UserRequests, talks.Together, talks.KeepTexts, talks.Requests = 1, nil, 0, false, true, len(t.turns)
+	talks.Of = func(c int) (loadgen.Conversation, bool) {
+		whole, ok := t.of(c)
+		if !ok {
+			return whole, false
+		}
+		begun[c] = whole
+		return loadgen.Conversation{First: c, Turns: 1, Next: func(int, string) loadgen.Request {
+			q := whole.Next(0, "")
+			q.Kind = results.Warmup
+			return q
+		}}, true
+	}
+	for rec := range loadgen.Run(ctx, loadgen.Plan{Sender: t.client, Model: t.servedModel, Clock: t.clock, Shard: t.Shard,
+		Stages: []loadgen.Stage{{Users: users, Think: time.Duration(t.Load.Think), Talks: talks}}}) {
+		if rec.OK() {
+			reply := rec.Text
+			replies[rec.User] = &reply
+		} else {
+			t.warn("conversation %d is left out, its first turn failed: %s", rec.User, rec.Failure.Message)
+		}
+		if !t.Report.Texts {
+			rec.Text = ""
+		}
+		if err := t.out.Record(&rec); err != nil {
+			return err
+		}
+	}
+	first := 0
+	t.warmed = make([]loadgen.Conversation, len(t.turns))
+	for c, whole := range begun {
+		if replies[c] == nil {
+			continue
+		}
+		t.warmed[c] = loadgen.Conversation{First: first, Turns: whole.Turns - 1, Done: 1, Next: func(turn int, reply string) loadgen.Request {
+			if turn == 0 {
+				reply = *replies[c]
+			}
+			return whole.Next(turn+1, reply)
+		}}
+		first += whole.Turns - 1
+	}
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case first == 0:
+		return errors.New("nothing is left after the first turns: they all failed, or no conversation has a second")
+	}
+	return nil
 }
 
 // usualTurns is the length of a conversation that nothing else says.
@@ -112,6 +223,8 @@ type talk struct {
 	own    datasets.Dataset
 	rest   datasets.Dataset
 	fixed  int // tokens of shared and own
+	// warmed are the conversations whose first turns were sent before the load; nil when none were.
+	warmed []loadgen.Conversation
 }
 
 // share makes the parts of prompts that have beginnings in common.
@@ -149,6 +262,13 @@ func (t *talk) of(c int) (loadgen.Conversation, bool) {
 	if c >= len(t.turns) {
 		return loadgen.Conversation{}, false
 	}
+	if t.warmed != nil {
+		return t.warmed[c], true
+	}
+	name := fmt.Sprint(t.idPrefix, "session-", c)
+	if t.Dataset.Name == "conversations" {
+		name = t.first.At(c % t.first.Len()).ID
+	}
 	var history []byte
 	return loadgen.Conversation{First: t.begins[c], Turns: t.turns[c], Next: func(turn int, reply string) loadgen.Request {
 		number := t.begins[c] + turn
@@ -166,7 +286,16 @@ func (t *talk) of(c int) (loadgen.Conversation, bool) {
 			sample.InputTokens = -1 // the template's share of a history is the server's to know
 		}
 		sample.Prompt, sample.Messages, sample.ID = datasets.Prompt{}, messages, fmt.Sprint(t.idPrefix, number)
-		return loadgen.Request{Sample: sample, Session: fmt.Sprint(t.idPrefix, "session-", c)}
+		q := loadgen.Request{Sample: sample}
+		switch t.Load.Conversations.Session {
+		case "", "header":
+			q.Session = name
+		case "body":
+			q.Session = name
+			id, _ := json.Marshal(name) // a string always has a JSON form
+			q.Sample.Extra = append(slices.Clone(sample.Extra), datasets.Member{Key: "conversation_id", Value: id})
+		}
+		return q
 	}}, true
 }
 

@@ -51,6 +51,8 @@ type Options struct {
 	Settings func(*results.Settings)
 	// Check, when set, is asked at each point whether the run may go on.
 	Check func(Point) error
+	// Samples, when set, gets the samples that the load is made of, before it begins.
+	Samples func(datasets.Dataset)
 	// Aligned, when set, hears what came of comparing the first prompt's length with the server's count of it.
 	Aligned func(server, client int, err error)
 	// NoCanary leaves out the stream of the client's own by which it measures its error.
@@ -329,21 +331,25 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 	defer r.disconnect()
 	r.noteClocks(ctx, r.ClockReference)
 	requests := r.requests(data, planned, names)
+	if r.Samples != nil && data != nil {
+		r.Samples(data)
+	}
+	var talk *talk
 	if r.Load.Conversations != nil {
-		talks, err := r.conversations(ctx, tok, data)
-		if err != nil {
+		if talk, err = r.conversations(ctx, tok, data); err != nil {
 			return err
 		}
-		users := r.Load.Concurrency
-		if users == 0 {
-			users = planned
-		}
-		stages = []loadgen.Stage{{Users: users, Think: time.Duration(r.Load.Think), For: time.Duration(r.Load.Duration), Talks: talks}}
-		planned = talks.Requests
 	}
 	r.update(func(m *results.Manifest) { r.recorder = summary.NewRecorder(summary.ConfigOf(m)) })
 	if err := r.warmUp(ctx, requests); err != nil {
 		return err
+	}
+	if talk != nil {
+		stage, err := talk.stage(ctx)
+		if err != nil {
+			return err
+		}
+		stages, planned = []loadgen.Stage{stage}, stage.Talks.Requests
 	}
 	if err := r.check(Warmed); err != nil {
 		return err

@@ -188,7 +188,8 @@ type Load struct {
 	Rebase bool `yaml:"rebase,omitempty" json:"rebase,omitempty"`
 	// Think is how long a user of a closed loop waits before the next request.
 	Think Duration `yaml:"think,omitempty" json:"think,omitempty"`
-	// Conversations are held by the users of a closed loop in place of single requests; Requests then counts them.
+	// Conversations are held by the users of a closed loop in place of single requests; Requests then counts them, and 0 is all that
+	// dataset conversations holds.
 	Conversations *Conversations `yaml:"conversations,omitempty" json:"conversations,omitempty"`
 	// MaxRate is a ceiling on a closed loop's requests per second.
 	MaxRate float64 `yaml:"max_rate,omitempty" json:"max_rate,omitempty"`
@@ -205,8 +206,8 @@ type Stage struct {
 // Conversations say how long conversations are and what their turns share. Each turn carries all turns before it with their
 // replies, unless a prefix is shared: then every turn stands for itself, with the same length.
 type Conversations struct {
-	// Turns is how many turns each has; with MinTurns and MaxTurns the number is drawn between them. The conversations of sharegpt
-	// are the recorded ones: they have at most so many turns, and all of theirs without a number. Elsewhere 0 is 3.
+	// Turns is how many turns each has; with MinTurns and MaxTurns the number is drawn between them. The conversations of sharegpt and
+	// conversations are the recorded ones: they have at most so many turns, and all of theirs without a number. Elsewhere 0 is 3.
 	Turns    int `yaml:"turns,omitempty" json:"turns,omitempty"`
 	MinTurns int `yaml:"min_turns,omitempty" json:"min_turns,omitempty"`
 	MaxTurns int `yaml:"max_turns,omitempty" json:"max_turns,omitempty"`
@@ -216,6 +217,23 @@ type Conversations struct {
 	// conversation have in common after it.
 	SharedPrefix float64 `yaml:"shared_prefix,omitempty" json:"shared_prefix,omitempty"`
 	OwnPrefix    float64 `yaml:"own_prefix,omitempty" json:"own_prefix,omitempty"`
+	// Held is how many conversations a user has under way, still one request at a time; 0 is 1. Sampling says which of them it goes
+	// on with: round_robin (the default), or random.
+	Held     int    `yaml:"held,omitempty" json:"held,omitempty"`
+	Sampling string `yaml:"sampling,omitempty" json:"sampling,omitempty" jsonschema:"enum=round_robin,enum=random"`
+	// PauseRate makes a user pause after each reply, in place of think: for exponentially distributed times of which there
+	// are so many in a second on average.
+	PauseRate float64 `yaml:"pause_rate,omitempty" json:"pause_rate,omitempty"`
+	// UserRequests ends a user's part after so many requests; 0 has no limit.
+	UserRequests int `yaml:"user_requests,omitempty" json:"user_requests,omitempty"`
+	// Together ends the load as soon as one user has nothing more to do: what was measured then had all users in it. Turns that are left
+	// are not sent.
+	Together bool `yaml:"together,omitempty" json:"together,omitempty"`
+	// WarmFirst sends the first turns of all conversations before the load, measured apart; the load goes on with the second.
+	WarmFirst bool `yaml:"warm_first,omitempty" json:"warm_first,omitempty"`
+	// Session is how requests name their conversation: header (the default) is X-Session-ID, body the same and conversation_id in the
+	// body, none not at all.
+	Session string `yaml:"session,omitempty" json:"session,omitempty" jsonschema:"enum=header,enum=body,enum=none"`
 }
 
 // A Ramp goes from one rate to another.
