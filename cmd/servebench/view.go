@@ -28,7 +28,6 @@ import (
 	"servebench/results"
 	"servebench/results/compare"
 	"servebench/results/page"
-	"servebench/results/summary"
 )
 
 // viewFlags say how pages are served.
@@ -346,17 +345,8 @@ func seriesOf(x *scenario.Index, name string) page.Series {
 			point.RequestRate, point.OutputRate, point.Failed = f.RequestRate, f.OutputRate, &f.Failed
 			point.TTFT50, point.TTFT99, point.ITL99 = at("ttft", "p50"), at("ttft", "p99"), at("itl", "p99")
 			point.E2EL50, point.E2EL99 = at("e2el", "p50"), at("e2el", "p99")
-			if f.Client == summary.ClientBound || f.Client == summary.Degraded {
-				point.Marks = append(point.Marks, "client "+string(f.Client))
-			}
 		}
-		if slices.Contains(knees, p.Number) {
-			point.Marks = append(point.Marks, "knee")
-		}
-		if p.Met != nil {
-			point.Missed = !*p.Met
-			point.Marks = append(point.Marks, map[bool]string{true: "meets the bounds", false: "misses a bound"}[*p.Met])
-		}
+		point.Marks, point.Best, point.Missed = x.Marks(p), x.IsAnswer(p), p.Met != nil && !*p.Met
 		if x.Kind == "searches" {
 			point.Search = searchOf(p, name)
 			s.Runs++

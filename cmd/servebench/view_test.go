@@ -131,7 +131,7 @@ func TestViewOfASeries(t *testing.T) {
 	}
 	w := viewed(v, "GET", "/series/sweep", "localhost")
 	for _, text := range []string{
-		"rates", "1 of 2 ended", "the answer", "a knee", "a doubt", "client degraded, knee, misses a bound", `<td class="n">4.50</td>`, `<td class="n">7.25</td>`,
+		"rates", "1 of 2 ended", "the answer", "a knee", "a doubt", "knee, misses a bound, client degraded", `<td class="n">4.50</td>`, `<td class="n">7.25</td>`,
 		`<a href="/run/sweep/rate%20%3C4%3E">1</a>`,
 	} {
 		if w.Code != 200 || !strings.Contains(w.Body.String(), text) {

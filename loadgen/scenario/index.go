@@ -467,12 +467,6 @@ func (x *Index) Text(w io.Writer) error {
 		head += "\t"
 	}
 	fmt.Fprintln(t, head+"runs\treq/s\tout tok/s\tTTFT p50\tp99\tITL p99\tE2EL p50\tp99\tfailed\t\t")
-	front := map[int]bool{}
-	if c := x.Curve("ttft", "p99"); c != nil {
-		for _, n := range c.Pareto {
-			front[n] = true
-		}
-	}
 	for _, p := range x.Points {
 		row := strconv.Itoa(p.Number) + "\t"
 		for _, name := range fields {
@@ -487,7 +481,7 @@ func (x *Index) Text(w io.Writer) error {
 			failed = &p.Figures.Failed
 		}
 		row += shown(failed, 1) + "\t"
-		fmt.Fprintln(t, row+strings.Join(x.marks(p, front), ", ")+"\t")
+		fmt.Fprintln(t, row+strings.Join(x.Marks(p), ", ")+"\t")
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -537,15 +531,15 @@ func (f *Figures) columns() string {
 		shown(f.at("itl", "p99"), 2) + "\t" + shown(f.at("e2el", "p50"), 1) + "\t" + shown(f.at("e2el", "p99"), 1) + "\t"
 }
 
-// marks are what is remarkable of a point.
-func (x *Index) marks(p *PointLine, front map[int]bool) []string {
+// Marks are what is remarkable of a point.
+func (x *Index) Marks(p *PointLine) []string {
 	var list []string
 	for _, k := range x.Knees {
 		if k.Point == p.Number {
 			list = append(list, "knee")
 		}
 	}
-	if front[p.Number] && len(front) < len(x.Points) {
+	if c := x.Curve("ttft", "p99"); c != nil && slices.Contains(c.Pareto, p.Number) && len(c.Pareto) < len(x.Points) {
 		list = append(list, "Pareto")
 	}
 	if p.Met != nil {
@@ -554,12 +548,19 @@ func (x *Index) marks(p *PointLine, front map[int]bool) []string {
 	if p.Figures != nil && (p.Figures.Client == summary.ClientBound || p.Figures.Client == summary.Degraded) {
 		list = append(list, "client "+string(p.Figures.Client))
 	}
-	if s := x.Search; s != nil && s.Best != nil {
-		if v, err := strconv.ParseFloat(p.Settings.of(s.Field), 64); err == nil && v == *s.Best {
-			list = append(list, "the answer")
-		}
+	if x.IsAnswer(p) {
+		list = append(list, "the answer")
 	}
 	return list
+}
+
+// IsAnswer says whether a point is the highest value that held in a search.
+func (x *Index) IsAnswer(p *PointLine) bool {
+	if x.Search == nil || x.Search.Best == nil {
+		return false
+	}
+	v, err := strconv.ParseFloat(p.Settings.of(x.Search.Field), 64)
+	return err == nil && v == *x.Search.Best
 }
 
 func shorten(text string, most int) string {

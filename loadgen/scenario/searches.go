@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 
 	"servebench/results"
@@ -110,7 +111,7 @@ func runSearches(ctx context.Context, s *Scenario, o SeriesOptions) (*Index, err
 		p := x.Points[i]
 		v.Watcher.Phase(fmt.Sprintf("search %d of %d: %s", n+1, len(points), p.Name))
 		o := v.SeriesOptions
-		o.Dir, o.keep = v.path(p.Folder), v.keep
+		o.Dir, o.keep, o.title = v.path(p.Folder), v.keep, strings.TrimPrefix(s.Name+": "+p.Name, ": ")
 		inner, err := runSearch(ctx, points[i].scenario, o)
 		if inner != nil {
 			p.take(inner)
@@ -144,7 +145,7 @@ func (p *PointLine) take(inner *Index) {
 		return
 	}
 	for _, one := range inner.Points {
-		if v, err := strconv.ParseFloat(one.Settings.of(inner.Search.Field), 64); err == nil && v == *inner.Search.Best {
+		if inner.IsAnswer(one) {
 			p.Figures = one.Figures
 		}
 	}

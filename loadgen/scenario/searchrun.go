@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ func runSearch(ctx context.Context, s *Scenario, o SeriesOptions) (*Index, error
 	if err != nil {
 		return nil, err
 	}
-	x := &Index{Kind: "search", Name: s.Name, Scenario: results.RedactJSON(text), Seeds: "repeat", Repeats: q.Repeats, formats: s.Report.Formats}
+	x := &Index{Kind: "search", Name: cmp.Or(o.title, s.Name), Scenario: results.RedactJSON(text), Seeds: "repeat", Repeats: q.Repeats, formats: s.Report.Formats}
 	if x.Digest, err = digest("search", s, o.Sim); err != nil {
 		return nil, err
 	}

@@ -27,6 +27,8 @@ type SeriesOptions struct {
 	// RetryFailed makes failed runs again.
 	RetryFailed bool
 
+	// title names the series in place of its scenario: a search that is one of several.
+	title string
 	// anyClient has a search believe a run whose client was too slow: for tests, which run on whatever machine there is.
 	anyClient bool
 }

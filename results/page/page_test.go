@@ -518,3 +518,40 @@ func TestStallTables(t *testing.T) {
 		t.Errorf("marks at %v, want the %d worst, in the 51st second", worst, len(s.Stalls.Worst))
 	}
 }
+
+// TestPageSaysHowFarToTrustIt reads the client's own error, the audit and the objectives back from the page.
+func TestPageSaysHowFarToTrustIt(t *testing.T) {
+	run := synthetic(t, 120, 8, func(m *results.Manifest, _ *results.Record) {
+		if m == nil {
+			return
+		}
+		ttft := results.Error{P50: 4 * time.Microsecond, P99: 38 * time.Microsecond, Max: 1234567 * time.Nanosecond}
+		itl := results.Error{P50: time.Microsecond, P99: 44 * time.Microsecond, Max: 90 * time.Microsecond}
+		m.Client = &results.Client{TTFTError: &ttft.P99, ITLError: &itl.P99, Canary: &results.Canary{Requests: 1234, Events: 56789, TTFT: &ttft, ITL: &itl}}
+		m.Audit = []results.Check{
+			{Name: "tokens", State: results.Passed, Detail: "472 and 472 (tolerance 0.5 %)"},
+			{Name: "cache <hits>", State: results.NotCheckable, Detail: "nobody tells"},
+			{Name: "Little", State: results.Missed, Detail: "counted 3, derived 4 (tolerance 5 %)"},
+		}
+		m.Settings.Bounds = []string{"max ttft <= 1h", "failures <= 0", "min ttft <= 1us"}
+	})
+	page := written(t, run, Options{})
+	for _, text := range []string{
+		"<strong>TTFT ± 0.038 ms, ITL ± 0.044 ms</strong>",
+		`<th scope="row">TTFT</th><td class="n">0.004</td><td class="n">0.038</td><td class="n">1.235</td>`,
+		"on 1234 requests with 56\u202f789 tokens of a stream",
+		"1 failed, 1 passed, 1 not checkable",
+		`<tr><td class="state bad">failed</td><th scope="row">Little</th><td>counted 3, derived 4 (tolerance 5 %)</td></tr>` + "\n" +
+			`<tr><td class="state good">passed</td><th scope="row">tokens</th><td>472 and 472 (tolerance 0.5 %)</td></tr>` + "\n" +
+			`<tr><td class="state none">not checkable</td><th scope="row">cache &lt;hits&gt;</th><td>nobody tells</td></tr>`,
+		"<li>figures that must agree do not: Little: counted 3, derived 4 (tolerance 5 %)</li>",
+		`<th scope="row">max ttft &lt;= 1h</th>`, `<td class="state good">met</td>`, `<td class="state bad">missed</td>`,
+	} {
+		if !strings.Contains(page, text) {
+			t.Errorf("the page has no %s", text)
+		}
+	}
+	if page := written(t, synthetic(t, 30, 4, nil), Options{}); !strings.Contains(page, "It was not measured in this run.") || strings.Contains(page, `id="audit"`) || strings.Contains(page, `id="objectives"`) {
+		t.Error("a run without a canary, an audit and objectives says something of them")
+	}
+}

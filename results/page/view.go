@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"html/template"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -27,6 +28,8 @@ type view struct {
 	Few            bool // some percentile rests on too few values
 	Basis          string
 	Failures       []failure
+	Objectives     []objectiveRow
+	Trust          *trust
 	Health         []fact
 	Stages         []stageRow
 	Definitions    []*results.Metric
@@ -161,6 +164,7 @@ func (v *view) fill(m *results.Manifest, s *summary.Summary, g *gathering) {
 	if v.Basis == "" {
 		v.Basis = "from the moment the schedule wanted the request sent to the kernel's receive stamps"
 	}
+	v.Objectives, v.Trust = objectivesOf(s), trustOf(m)
 	v.failures(s)
 	v.health(s)
 	names := stageNames(m)
@@ -399,11 +403,24 @@ func (v *view) health(s *summary.Summary) {
 		if c.SchedulerP99 != nil {
 			add("Scheduler latency, p99", inMS(c.SchedulerP99))
 		}
+		if c.CPUWait != nil {
+			add("Waited for a processor", fixed(3, c.CPUWait.Seconds())+" s")
+		}
+		if len(c.Pressure) > 0 {
+			var parts []string
+			for _, what := range slices.Sorted(maps.Keys(c.Pressure)) {
+				parts = append(parts, what+" "+percent(c.Pressure[what]*100))
+			}
+			add("Tasks of the machine waited, of the time", strings.Join(parts, ", "))
+		}
+		if c.Steal != nil && *c.Steal > 0 {
+			add("Taken by the machine's host", fixed(2, c.Steal.Seconds())+" s")
+		}
+		if c.PacketDrops != nil && *c.PacketDrops > 0 {
+			add("Packets dropped by the machine", count(int(*c.PacketDrops)))
+		}
 		if c.Retransmits != nil {
 			add("TCP segments sent again", count(int(*c.Retransmits)))
-		}
-		if c.TTFTError != nil && c.ITLError != nil {
-			add("Own error, p99", "TTFT "+inMS(c.TTFTError)+", ITL "+inMS(c.ITLError))
 		}
 		if c.ClockStep != nil {
 			add("Wall clock moved by", inMS(c.ClockStep))

@@ -466,5 +466,10 @@ func (r *Recorder) Summary(m *results.Manifest, before, after string) *Summary {
 	s.Stalls = r.stalls.sum(m.Stamps == "kernel")
 	r.health(s)
 	s.objectives()
+	for _, c := range m.Audit {
+		if c.State == results.Missed {
+			s.warn(fmt.Sprintf("figures that must agree do not: %s: %s", c.Name, c.Detail))
+		}
+	}
 	return s
 }

@@ -244,7 +244,7 @@ func (c *checker) run(t *tab, l look, name string) error {
 	}
 	errs := []error{fits(t), c.picture(t, name+"-"+l.name, "")}
 	if l.name == "light" || l.name == "phone-dark" {
-		for _, id := range []string{"summary", "failures", "latency", "time", "gaps", "requests", "server", "repeat"} {
+		for _, id := range []string{"summary", "trust", "failures", "latency", "time", "gaps", "requests", "server", "repeat"} {
 			var there bool
 			if t.eval(`document.getElementById("`+id+`") && !document.getElementById("`+id+`").hidden`, &there) == nil && there {
 				errs = append(errs, c.picture(t, name+"-"+l.name+"-"+id, "#"+id))
