@@ -20,6 +20,33 @@ type Conversations struct {
 
 func (c *Conversations) needs() needs { return needs{all: true, tokenizer: true} }
 
+// Parameters are how the file says that conversations are made, names with their values in the order of the script's report; nil where it
+// holds the conversations themselves.
+func (c *Conversations) Parameters() ([][2]string, error) {
+	text, err := os.ReadFile(c.Path)
+	if err != nil {
+		return nil, err
+	}
+	if !describes(text) {
+		return nil, nil
+	}
+	s, err := readGenerated(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Path, err)
+	}
+	return [][2]string{
+		{"text_files", strings.Join(s.TextFiles, ", ")}, {"input_num_turns", s.Input.Turns.String()},
+		{"input_common_prefix_num_tokens", s.Input.CommonPrefix.String()}, {"input_prefix_num_tokens", s.Input.Prefix.String()},
+		{"input_num_tokens", s.Input.Tokens.String()}, {"output_num_tokens", s.Output.Tokens.String()},
+	}, nil
+}
+
+// describes says that a file tells how conversations are made.
+func describes(text []byte) bool {
+	text = bytes.TrimLeft(text, " \t\r\n")
+	return len(text) > 0 && text[0] == '{'
+}
+
 // A said is a conversation in texts: a question and its answer in turn.
 type said struct {
 	id    string
@@ -32,7 +59,7 @@ func (c *Conversations) load(b *build) error {
 		return err
 	}
 	var all []said
-	if first := bytes.TrimLeft(text, " \t\r\n"); len(first) > 0 && first[0] == '{' {
+	if describes(text) {
 		var s *generated
 		if s, err = readGenerated(text); err == nil {
 			all, err = s.make(b)

@@ -41,7 +41,7 @@ func benchCommand(i *interrupts) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return benchServe(cmd, i, args) },
 	}
-	bench.AddCommand(serve, sweepCommand())
+	bench.AddCommand(serve, multiTurnCommand(i), sweepCommand())
 	return bench
 }
 
@@ -348,7 +348,7 @@ func (o *benchOptions) once(cmd *cobra.Command, i *interrupts, s *scenario.Scena
 			extra = append(extra, report.Arg{Name: "steady_state", Value: steady})
 		}
 		if o.MultiTurn {
-			turns, turnsErr := o.turns(cmd.OutOrStdout(), result)
+			turns, turnsErr := printTurns(cmd.OutOrStdout(), result)
 			err = errors.Join(err, turnsErr)
 			extra = append(extra, report.Arg{Name: "per_turn_metrics", Value: turns})
 		}

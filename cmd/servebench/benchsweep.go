@@ -245,7 +245,7 @@ func (s *sweep) serve(ctx context.Context, combination func(context.Context, *sw
 			d.Set("error_type", errorType(err))
 			d.Set("error", err.Error())
 			d.Set("serve_overrides", serve.Dict)
-			problems = append(problems, saveIndented(filepath.Join(s.dir, "SERVE-"+name+"-failure.json"), d))
+			problems = append(problems, saveIndented(filepath.Join(s.dir, "SERVE-"+name+"-failure.json"), d, 4))
 		}
 	}
 	if s.dryRun {
@@ -320,7 +320,7 @@ func (s *sweep) pass(ctx context.Context, dir string, n int, serve, bench paramS
 	if n < 0 {
 		name = "warmup.failure.json"
 	}
-	return saveIndented(filepath.Join(dir, name), d)
+	return saveIndented(filepath.Join(dir, name), d, 4)
 }
 
 // workload runs a combination with one request at a time, with all at once, and between.

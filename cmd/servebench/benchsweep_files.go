@@ -8,22 +8,23 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"servebench/internal/argparse"
 	"servebench/results/report"
 )
 
-// indented is a value as Python's json.dumps(indent=4) writes it.
-func indented(value any) ([]byte, error) {
+// indented is a value as Python's json.dumps writes it with so many blanks of indentation.
+func indented(value any, blanks int) ([]byte, error) {
 	var b bytes.Buffer
-	if err := json.Indent(&b, []byte(argparse.Dumps(value)), "", "    "); err != nil { // NaN and Infinity are no JSON
+	if err := json.Indent(&b, []byte(argparse.Dumps(value)), "", strings.Repeat(" ", blanks)); err != nil { // NaN and Infinity are no JSON
 		return nil, err
 	}
 	return b.Bytes(), nil
 }
 
-func saveIndented(path string, value any) error {
-	text, err := indented(value)
+func saveIndented(path string, value any, blanks int) error {
+	text, err := indented(value, blanks)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
@@ -78,7 +79,7 @@ func saveSummary(path string, runs []*argparse.Dict) error {
 	for i, r := range runs {
 		list[i] = r
 	}
-	return saveIndented(path, list)
+	return saveIndented(path, list, 4)
 }
 
 // saveCSV writes all runs as pandas would: an index in the first column, empty cells for what a run lacks, and a column of whole

@@ -101,7 +101,7 @@ func (s *sweep) bench1(ctx context.Context, srv *sweepServer, serve, bench param
 			result.Set(key, value)
 		}
 	}
-	if err := saveIndented(path, result); err != nil {
+	if err := saveIndented(path, result, 4); err != nil {
 		return nil, err
 	}
 	return result, s.afterRun(ctx, srv)

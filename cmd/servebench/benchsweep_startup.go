@@ -127,7 +127,7 @@ func (s *sweep) startupRun(ctx context.Context, serve, bench paramSet, path stri
 			result.Set(key, value)
 		}
 	}
-	return result, saveIndented(path, result)
+	return result, saveIndented(path, result, 4)
 }
 
 var flagName = regexp.MustCompile(`--[a-zA-Z0-9][a-zA-Z0-9_-]*`)

@@ -27,8 +27,8 @@ func (o *benchOptions) talk(s *scenario.Scenario) {
 	}
 }
 
-// turns prints the figures of each turn, and gives them for the result file.
-func (o *benchOptions) turns(w io.Writer, result *scenario.Result) (json.RawMessage, error) {
+// printTurns prints the figures of each turn, and gives them for the result file.
+func printTurns(w io.Writer, result *scenario.Result) (json.RawMessage, error) {
 	run, err := results.Open(result.Dir)
 	if err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ func TestDifferencesNameRealFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	known := map[string]bool{"--fig-dpi": true, "--host": true, "--config": true}
-	for _, o := range benchCommandParser().Options {
+	for _, o := range append(benchCommandParser().Options, multiTurnParser(&multiTurnOptions{}).Options...) {
 		for _, name := range o.Names() {
 			known[name] = true
 		}

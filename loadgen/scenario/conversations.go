@@ -282,8 +282,8 @@ func (t *talk) of(c int) (loadgen.Conversation, bool) {
 		}
 		history = append(history, message("user", text)...)
 		messages := append(append([]byte("["), history...), ']')
-		if t.rest == nil && turn > 0 {
-			sample.InputTokens = -1 // the template's share of a history is the server's to know
+		if t.rest == nil && (turn > 0 || t.Dataset.Name == "conversations") {
+			sample.InputTokens = -1 // the template's share is the server's to know
 		}
 		sample.Prompt, sample.Messages, sample.ID = datasets.Prompt{}, messages, fmt.Sprint(t.idPrefix, number)
 		q := loadgen.Request{Sample: sample}

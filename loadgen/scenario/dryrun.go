@@ -275,7 +275,7 @@ func (p *Preview) preview(ctx context.Context, r *runner, launches bool) error {
 		p.Stages = append(p.Stages, previewOf(stage))
 	}
 	r.target = server.Target{BaseURL: strings.TrimRight(r.host.url, "/"), Headers: r.header()}
-	if err := r.connect(tok); err != nil {
+	if err := r.connect(tok, data); err != nil {
 		return err
 	}
 	defer r.client.Close()

@@ -51,8 +51,8 @@ type Options struct {
 	Settings func(*results.Settings)
 	// Check, when set, is asked at each point whether the run may go on.
 	Check func(Point) error
-	// Samples, when set, gets the samples that the load is made of, before it begins.
-	Samples func(datasets.Dataset)
+	// Samples, when set, gets the samples that the load is made of, before it begins, and can refuse them.
+	Samples func(datasets.Dataset) error
 	// Aligned, when set, hears what came of comparing the first prompt's length with the server's count of it.
 	Aligned func(server, client int, err error)
 	// NoCanary leaves out the stream of the client's own by which it measures its error.
@@ -322,18 +322,20 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 	if err := r.check(Prepared); err != nil {
 		return err
 	}
+	if r.Samples != nil && data != nil {
+		if err := r.Samples(data); err != nil {
+			return err
+		}
+	}
 	if err := r.checkDisk(data, planned); err != nil {
 		return err
 	}
-	if err := r.connect(tok); err != nil {
+	if err := r.connect(tok, data); err != nil {
 		return err
 	}
 	defer r.disconnect()
 	r.noteClocks(ctx, r.ClockReference)
 	requests := r.requests(data, planned, names)
-	if r.Samples != nil && data != nil {
-		r.Samples(data)
-	}
 	var talk *talk
 	if r.Load.Conversations != nil {
 		if talk, err = r.conversations(ctx, tok, data); err != nil {
@@ -588,7 +590,7 @@ func (r *runner) settings() results.Settings {
 }
 
 // connect makes the client.
-func (r *runner) connect(tok datasets.Tokenizer) error {
+func (r *runner) connect(tok datasets.Tokenizer, data datasets.Dataset) error {
 	path := r.endpoint()
 	if err := api.Fits(r.backend(), r.kind.Dialect, path); err != nil && !r.compat() {
 		return err // the Python client finds out at the first request
@@ -602,6 +604,9 @@ func (r *runner) connect(tok datasets.Tokenizer) error {
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 6 * time.Hour
+	}
+	if each := time.Duration(r.Server.TokenWithin); each > 0 && data != nil {
+		cfg.Timeout = max(cfg.Timeout, each*time.Duration(longestAnswer(data)))
 	}
 	if r.Body.Exact != nil {
 		cfg.Options.NoStream = !streams(r.Body.Exact)
@@ -654,6 +659,18 @@ func (r *runner) disconnect() {
 	if r.hub != nil {
 		r.hub.Close()
 	}
+}
+
+// longestAnswer is the most tokens that a sample asks for.
+func longestAnswer(data datasets.Dataset) (tokens int) {
+	for i := range data.Len() {
+		sample := data.At(i)
+		tokens = max(tokens, sample.OutputTokens)
+		for _, turn := range sample.Later {
+			tokens = max(tokens, turn.OutputTokens)
+		}
+	}
+	return tokens
 }
 
 // streams says whether a body asks for a stream.

@@ -99,6 +99,8 @@ type Server struct {
 	// ConnectWithin limits making a connection, 0 is ten seconds; AnswerWithin a whole request, 0 is six hours.
 	ConnectWithin Duration `yaml:"connect_within,omitempty" json:"connect_within,omitempty"`
 	AnswerWithin  Duration `yaml:"answer_within,omitempty" json:"answer_within,omitempty"`
+	// TokenWithin raises AnswerWithin where answers are long: to so much for each token of the longest that is asked for.
+	TokenWithin Duration `yaml:"token_within,omitempty" json:"token_within,omitempty"`
 	// SourceAddresses are local addresses to connect from, in turn.
 	SourceAddresses []string `yaml:"source_addresses,omitempty" json:"source_addresses,omitempty"`
 }
