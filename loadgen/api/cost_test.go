@@ -119,7 +119,13 @@ func ourReader(t testing.TB, server *url.URL, streams, tokens int) (events int) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := api.New(api.Config{URL: server.String(), Kind: kind, Options: api.Options{Model: "paced"}, Clock: wire.NewClock()})
+	clock := wire.NewClock()
+	hub, err := wire.NewHub(clock)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer hub.Close()
+	client, err := api.New(api.Config{URL: server.String(), Kind: kind, Options: api.Options{Model: "paced"}, Clock: clock, Hub: hub})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +253,7 @@ func epollReader(t testing.TB, server *url.URL, streams, tokens int) int {
 			t.Fatal(err)
 		}
 		for _, one := range ready[:n] {
-			n, _, errno := unix.Syscall(unix.SYS_RECVMSG, uintptr(one.Fd), uintptr(unsafe.Pointer(&msg)), 0)
+			n, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(one.Fd), uintptr(unsafe.Pointer(&msg)), 0)
 			if errno != 0 || n == 0 {
 				t.Fatalf("read %d, %v", n, errno)
 			}
