@@ -79,6 +79,7 @@ type Writer struct {
 	mu       sync.Mutex
 	room     *sync.Cond // pending has shrunk
 	manifest Manifest
+	drafted  bool   // the manifest was written since the disk had it last
 	pending  []byte // lines
 	recorded int    // records taken
 	failures int
@@ -137,7 +138,7 @@ func newWriterWith(dir string, f file, m Manifest, o writerOptions) (*Writer, er
 	if m.Created == 0 {
 		m.Created = Moment(time.Now().UnixNano())
 	}
-	if err := writeManifest(dir, m); err != nil {
+	if err := writeManifest(dir, m, false); err != nil {
 		return nil, err
 	}
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(cmp.Or(o.level, zstd.SpeedDefault)), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true))
@@ -145,7 +146,7 @@ func newWriterWith(dir string, f file, m Manifest, o writerOptions) (*Writer, er
 		return nil, err
 	}
 	w := &Writer{
-		dir: dir, file: f, zstd: enc, sum: sha256.New(), manifest: m,
+		dir: dir, file: f, zstd: enc, sum: sha256.New(), manifest: m, drafted: true,
 		finished: make(chan struct{}), wake: make(chan struct{}, 1), stop: make(chan struct{}), largest: maxSegment / 2,
 		limit: cmp.Or(o.limit, pendingLimit), segment: cmp.Or(o.segment, segmentSize), patient: o.unhurried, interval: cmp.Or(o.interval, SyncInterval),
 		free: o.free,
@@ -223,13 +224,15 @@ func (w *Writer) Synced() int {
 	return w.synced
 }
 
-// Update changes the manifest and writes it at once, so that a crash does not lose the change.
+// Update changes the manifest and writes it at once, so that a crash of the program does not lose the change. The disk has it with the next
+// records, or within the same time: a change does not wait for that, nor a record for the change.
 func (w *Writer) Update(change func(*Manifest)) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	change(&w.manifest)
 	w.manifest.Version = ManifestVersion
-	return writeManifest(w.dir, w.manifest)
+	w.drafted = true
+	return writeManifest(w.dir, w.manifest, false)
 }
 
 // Amend changes the manifest of a run that is over: what follows from its records, and can be told only when they were read.
@@ -240,7 +243,7 @@ func Amend(dir string, change func(*Manifest)) error {
 	}
 	defer run.Close()
 	change(&run.manifest)
-	return writeManifest(dir, run.manifest)
+	return writeManifest(dir, run.manifest, true)
 }
 
 // Manifest is a copy of the manifest as it stands.
@@ -283,7 +286,7 @@ func (w *Writer) Close(outcome Outcome, reason string) error {
 		err = closeErr
 	}
 	w.zstd.Close()
-	if manifestErr := writeManifest(w.dir, w.manifest); err == nil {
+	if manifestErr := writeManifest(w.dir, w.manifest, true); err == nil {
 		err = manifestErr
 	}
 	return err
@@ -333,6 +336,9 @@ func (w *Writer) writeSegments() {
 		case <-w.stop:
 			sync, last = true, true
 		}
+		if sync {
+			w.syncManifest()
+		}
 		w.mu.Lock()
 		if w.patient && !last && len(w.pending) < w.segment {
 			w.mu.Unlock()
@@ -374,6 +380,22 @@ func (w *Writer) writeSegments() {
 		if last {
 			return
 		}
+	}
+}
+
+// syncManifest waits until the disk has the manifest. Where that fails the records' own sync tells, and Close tries again.
+func (w *Writer) syncManifest() {
+	w.mu.Lock()
+	drafted := w.drafted
+	w.drafted = false
+	w.mu.Unlock()
+	if !drafted {
+		return
+	}
+	if f, err := os.Open(filepath.Join(w.dir, ManifestFile)); err == nil {
+		_ = f.Sync()
+		f.Close()
+		syncFolder(w.dir)
 	}
 }
 
@@ -441,24 +463,29 @@ func (w *Writer) encode(lines []byte, n int) []byte {
 	return segment
 }
 
-func writeManifest(dir string, m Manifest) error {
+func writeManifest(dir string, m Manifest, sync bool) error {
 	b, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return fmt.Errorf("%s: %w", filepath.Join(dir, ManifestFile), err)
 	}
-	return WriteFile(filepath.Join(dir, ManifestFile), append(b, '\n'))
+	return replace(filepath.Join(dir, ManifestFile), bytesTo(append(b, '\n')), sync)
 }
 
 // WriteFile writes a whole file or nothing: under another name first, synced, then renamed.
-func WriteFile(path string, data []byte) error {
-	return WriteStream(path, func(w io.Writer) error {
-		_, err := w.Write(data)
-		return err
-	})
-}
+func WriteFile(path string, data []byte) error { return WriteStream(path, bytesTo(data)) }
 
 // WriteStream is WriteFile for what need not be in memory whole.
-func WriteStream(path string, write func(io.Writer) error) error {
+func WriteStream(path string, write func(io.Writer) error) error { return replace(path, write, true) }
+
+func bytesTo(data []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	}
+}
+
+// replace is WriteStream. Without sync it does not wait for the disk: a crash of the machine can leave the file empty.
+func replace(path string, write func(io.Writer) error, sync bool) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return err
@@ -467,7 +494,7 @@ func WriteStream(path string, write func(io.Writer) error) error {
 	if err == nil {
 		err = f.Chmod(0o644)
 	}
-	if err == nil {
+	if err == nil && sync {
 		err = f.Sync()
 	}
 	if closeErr := f.Close(); err == nil {
@@ -480,7 +507,9 @@ func WriteStream(path string, write func(io.Writer) error) error {
 		os.Remove(f.Name())
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	syncFolder(filepath.Dir(path))
+	if sync {
+		syncFolder(filepath.Dir(path))
+	}
 	return nil
 }
 
