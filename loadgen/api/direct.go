@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -46,7 +47,7 @@ func (d *direct) line(ctx context.Context) (line *wire.Line, reused bool, err er
 	line, err = d.hub.Take(wire.From(conn))
 	if err != nil {
 		conn.Close()
-		return nil, false, err
+		return nil, false, &net.OpError{Op: "dial", Net: "tcp", Source: conn.LocalAddr(), Addr: conn.RemoteAddr(), Err: err}
 	}
 	return line, false, nil
 }
