@@ -44,7 +44,7 @@ func (d *direct) line(ctx context.Context) (line *wire.Line, reused bool, err er
 	if err != nil {
 		return nil, false, err
 	}
-	line, err = d.hub.Take(wire.From(conn))
+	line, err = d.hub.Take(wire.From(conn), nil)
 	if err != nil {
 		conn.Close()
 		return nil, false, &net.OpError{Op: "dial", Net: "tcp", Source: conn.LocalAddr(), Addr: conn.RemoteAddr(), Err: err}

@@ -2,8 +2,8 @@ package canary
 
 import (
 	"bufio"
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -22,30 +22,33 @@ const size = 256
 // A scene is the scripted server: it answers each request with a stream of as many events as max_tokens says, all written at once and
 // sent by the kernel, one each gap.
 type scene struct {
-	clock    *wire.Clock
-	hub      *wire.Hub
+	clock *wire.Clock
+	// hub reads the client's side, nil when that is net/http; own reads the server's.
+	hub, own *wire.Hub
 	pace     int
 	listener net.Listener
 	serving  sync.WaitGroup
 
 	mu     sync.Mutex
-	conns  map[net.Conn]bool
+	lines  map[*wire.Line]bool
 	heard  map[string]chan struct{} // closed when the client has its reply
 	truths map[string]chan truth
 	closed bool
 }
 
 func newScene(clock *wire.Clock, hub *wire.Hub, gap time.Duration) (*scene, error) {
-	if wire.Stamps() != wire.Kernel {
-		return nil, errors.New("this system's kernel does not stamp what comes")
-	}
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	own, err := wire.NewHub(clock)
 	if err != nil {
 		return nil, err
 	}
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		own.Close()
+		return nil, err
+	}
 	s := &scene{
-		clock: clock, hub: hub, pace: int(size * time.Second / gap), listener: l,
-		conns: map[net.Conn]bool{}, heard: map[string]chan struct{}{}, truths: map[string]chan truth{},
+		clock: clock, hub: hub, own: own, pace: int(size * time.Second / gap), listener: l,
+		lines: map[*wire.Line]bool{}, heard: map[string]chan struct{}{}, truths: map[string]chan truth{},
 	}
 	s.serving.Go(func() {
 		for {
@@ -53,10 +56,16 @@ func newScene(clock *wire.Clock, hub *wire.Hub, gap time.Duration) (*scene, erro
 			if err != nil {
 				return
 			}
-			if s.enter(conn) {
+			listener := &audience{requests: make(chan request, 1), ended: make(chan struct{})}
+			line, err := own.Take(wire.Wrap(conn, clock), listener)
+			if err != nil {
+				conn.Close() // the client sees that it is not served
+				continue
+			}
+			if s.enter(line) {
 				s.serving.Go(func() {
-					defer s.leave(conn)
-					_ = s.serve(conn) // the client sees what went wrong
+					defer s.leave(line)
+					_ = s.serve(line, listener) // the client sees what went wrong
 				})
 			}
 		}
@@ -66,33 +75,34 @@ func newScene(clock *wire.Clock, hub *wire.Hub, gap time.Duration) (*scene, erro
 
 func (s *scene) url() string { return "http://" + s.listener.Addr().String() + "/v1/completions" }
 
-func (s *scene) enter(c net.Conn) bool {
+func (s *scene) enter(l *wire.Line) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		c.Close()
+		l.Close()
 		return false
 	}
-	s.conns[c] = true
+	s.lines[l] = true
 	return true
 }
 
-func (s *scene) leave(c net.Conn) {
+func (s *scene) leave(l *wire.Line) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.conns, c)
-	c.Close()
+	delete(s.lines, l)
+	l.Close()
 }
 
 func (s *scene) close() {
 	s.listener.Close()
 	s.mu.Lock()
 	s.closed = true
-	for c := range s.conns {
-		c.Close()
+	for l := range s.lines {
+		l.Close()
 	}
 	s.mu.Unlock()
 	s.serving.Wait()
+	s.own.Close()
 }
 
 // expect announces a request. What it returns says that the reply has come, and waits for the truth about it.
@@ -116,48 +126,72 @@ func (s *scene) expect(id string) func(context.Context) (truth, bool) {
 	}
 }
 
-// serve answers the requests of one connection.
-func (s *scene) serve(inner net.Conn) error {
-	tcp, ok := inner.(*net.TCPConn)
-	if !ok {
-		return errors.New("no TCP connection")
+// A request is one that the scene has got whole.
+type request struct {
+	id     string
+	events int
+	came   int64 // when its last byte came
+}
+
+// An audience takes the requests of one connection. The client sends one, and the next when it has heard the reply.
+type audience struct {
+	bytes    []byte
+	requests chan request
+	ended    chan struct{}
+}
+
+func (a *audience) Receive(b []byte, r wire.Read, err error) {
+	if err != nil {
+		close(a.ended)
+		return
 	}
-	conn := wire.Wrap(tcp, s.clock)
-	out, err := wire.NewSegments(tcp, s.clock, s.pace)
+	a.bytes = append(a.bytes, b...)
+	req, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(a.bytes)))
+	if err != nil {
+		return // more is to come
+	}
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return
+	}
+	a.bytes = a.bytes[:0]
+	a.requests <- request{id: req.Header.Get("X-Request-Id"), events: asked(body), came: r.At}
+}
+
+// serve answers the requests of one connection.
+func (s *scene) serve(line *wire.Line, a *audience) error {
+	out, err := wire.NewSegments(line, s.pace)
 	if err != nil {
 		return err
 	}
-	in := bufio.NewReader(conn)
 	for {
-		req, err := http.ReadRequest(in)
-		if err != nil {
-			return err
+		var req request
+		select {
+		case req = <-a.requests:
+		case <-a.ended:
+			return nil
 		}
-		body, err := io.ReadAll(req.Body)
-		if err != nil {
-			return err
-		}
-		t := truth{received: conn.LastRead().At}
-		id := req.Header.Get("X-Request-Id")
 		s.mu.Lock()
-		heard, told := s.heard[id], s.truths[id]
+		heard, told := s.heard[req.id], s.truths[req.id]
 		s.mu.Unlock()
 		if heard == nil {
-			return fmt.Errorf("request %q was not announced", id)
+			return fmt.Errorf("request %q was not announced", req.id)
 		}
-		events := asked(body)
-		if err := perform(out, events); err != nil {
+		line.Rest()
+		if err := perform(out, req.events); err != nil {
 			return err
 		}
 		<-heard
-		if sent := out.Sent(20 * time.Millisecond); len(sent) == events+2 { // the headers, the events, the end
-			t.sent = sent[1 : events+1]
+		t := truth{received: req.came}
+		if sent := out.Sent(20 * time.Millisecond); len(sent) == req.events+2 { // the headers, the events, the end
+			t.sent = sent[1 : req.events+1]
 			for _, at := range sent {
 				if at == 0 {
 					t.sent = nil
 				}
 			}
 		}
+		line.Resume()
 		told <- t
 	}
 }

@@ -135,12 +135,12 @@ type Line struct {
 	round int64 // the wait that told of it last
 }
 
-// Take has the Hub read a connection from now on, in place of its Read method. The connection must be a Dialer's, of kernel stamps.
-func (h *Hub) Take(c *Conn) (*Line, error) {
+// Take has the Hub read a connection from now on, in place of its Read method, for the receiver; nil is nobody yet. The connection must be a Dialer's, of kernel stamps.
+func (h *Hub) Take(c *Conn, r Receiver) (*Line, error) {
 	if c.kernel == nil {
 		return nil, errors.New("the connection has no kernel stamps")
 	}
-	l := &Line{hub: h, conn: c, fd: -1, over: make(chan struct{}), writable: make(chan struct{}, 1)}
+	l := &Line{hub: h, conn: c, receiver: r, fd: -1, over: make(chan struct{}), writable: make(chan struct{}, 1)}
 	// A second descriptor of the socket, since the first one is the runtime's to wait for.
 	var dupErr error
 	err := c.kernel.raw.Control(func(fd uintptr) { l.fd, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
@@ -194,6 +194,13 @@ func (l *Line) isOver() bool {
 		return false
 	}
 }
+
+// Rest has the Hub leave the line alone until Resume: nothing is read, and nothing wakes it. A send stamp otherwise does, between the
+// moment it tells of and the packet's arrival when that is on the same machine.
+func (l *Line) Rest() { _ = l.watch(unix.EPOLL_CTL_DEL, 0) }
+
+// Resume ends that.
+func (l *Line) Resume() { _ = l.watch(unix.EPOLL_CTL_ADD, unix.EPOLLIN) }
 
 // Close closes the connection. A receiver that is attached is told.
 func (l *Line) Close() {

@@ -39,7 +39,7 @@ func linePair(t testing.TB) (*Line, *heard, *net.TCPConn) {
 		t.Skip(err)
 	}
 	t.Cleanup(hub.Close)
-	line, err := hub.Take(client)
+	line, err := hub.Take(client, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func TestHubCloses(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	line, err := hub.Take(client)
+	line, err := hub.Take(client, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ func NewHub(*Clock) (*Hub, error) {
 func (*Hub) Close() {}
 
 // Take fails.
-func (*Hub) Take(*Conn) (*Line, error) { return nil, errors.ErrUnsupported }
+func (*Hub) Take(*Conn, Receiver) (*Line, error) { return nil, errors.ErrUnsupported }
 
 // A Line does not exist here.
 type Line struct{}
@@ -29,6 +29,12 @@ func (*Line) Attach(Receiver) bool { return false }
 
 // Detach fails.
 func (*Line) Detach() bool { return false }
+
+// Rest does nothing.
+func (*Line) Rest() {}
+
+// Resume does nothing.
+func (*Line) Resume() {}
 
 // Close does nothing.
 func (*Line) Close() {}

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"sync"
 	"syscall"
@@ -25,15 +24,12 @@ type Segments struct {
 	stamps   []int64
 }
 
-// NewSegments takes over the writing side of conn. perSecond is its pace in bytes a second, which the kernel keeps after
+// NewSegments takes over the writing side of a line. perSecond is its pace in bytes a second, which the kernel keeps after
 // the first ten segments of a connection.
-func NewSegments(conn *net.TCPConn, clock *Clock, perSecond int) (*Segments, error) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
+func NewSegments(line *Line, perSecond int) (*Segments, error) {
+	raw := (*lineFD)(line)
 	var failed error
-	err = raw.Control(func(fd uintptr) {
+	err := raw.Control(func(fd uintptr) {
 		const flags = sendStamps | unix.SOF_TIMESTAMPING_TX_SOFTWARE
 		if failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW, flags|fromWritten); failed != nil {
 			failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW, flags)
@@ -48,7 +44,7 @@ func NewSegments(conn *net.TCPConn, clock *Clock, perSecond int) (*Segments, err
 	if err != nil {
 		return nil, fmt.Errorf("segments with stamps of their sending: %w", err)
 	}
-	return &Segments{clock: clock, raw: raw}, nil
+	return &Segments{clock: line.conn.clock, raw: raw}, nil
 }
 
 // Write queues a piece behind those before it.

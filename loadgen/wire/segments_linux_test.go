@@ -28,8 +28,18 @@ func TestSegmentsLeaveOneByOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer accepted.Close()
+	hub, err := NewHub(clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hub.Close()
+	line, err := hub.Take(Wrap(accepted, clock), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line.Rest()
 	const size, pieces = 256, 20
-	s, err := NewSegments(accepted.(*net.TCPConn), clock, size*200) // one each 5 ms
+	s, err := NewSegments(line, size*200) // one each 5 ms
 	if err != nil {
 		t.Skip(err)
 	}

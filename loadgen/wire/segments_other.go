@@ -12,7 +12,7 @@ import (
 type Segments struct{}
 
 // NewSegments returns an error on this system.
-func NewSegments(*net.TCPConn, *Clock, int) (*Segments, error) {
+func NewSegments(*Line, int) (*Segments, error) {
 	return nil, errors.New("segments with stamps of their sending: only Linux has them")
 }
 
