@@ -1,7 +1,7 @@
 // Command pacedserver is the other end of the stopwatch: a server that streams tokens on a schedule
 // and writes down when each of them left it, to measure how wrong a client's figures are.
 //
-// It answers POST /v1/completions as vLLM does, one server-sent event a chunk. The first token is due
+// It answers POST /v1/completions and /v1/chat/completions as vLLM does, one server-sent event a chunk. The first token is due
 // a fixed time after the request arrived, by the kernel's stamp of its last segment, and each further one a fixed gap later, on
 // absolute deadlines. GET /log returns, one JSON line a request, when it arrived and for each chunk when it was due, when its
 // write began and returned, and when the kernel sent it. POST /reset forgets the log.

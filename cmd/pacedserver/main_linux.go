@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -302,7 +303,9 @@ func (s *server) answer(c *conn) {
 		c.closes = r.closes
 		switch r.method + " " + r.path {
 		case "POST /v1/completions":
-			s.begin(c, r)
+			s.begin(c, r, &completions)
+		case "POST /v1/chat/completions":
+			s.begin(c, r, &chat)
 		case "GET /health":
 			s.write(c, reply("200 OK", "text/plain", nil))
 		case "GET /version":
@@ -329,7 +332,7 @@ func (s *server) answer(c *conn) {
 }
 
 // begin starts a stream.
-func (s *server) begin(c *conn, r request) {
+func (s *server) begin(c *conn, r request, words *wording) {
 	var body completion
 	if err := json.Unmarshal(r.body, &body); err != nil {
 		s.write(c, refusal("400 Bad Request", err.Error(), 400))
@@ -340,8 +343,8 @@ func (s *server) begin(c *conn, r request) {
 		return
 	}
 	tokens := s.Tokens
-	if body.MaxTokens > 0 && !s.Force {
-		tokens = body.MaxTokens
+	if asked := max(body.MaxTokens, body.MaxCompletionTokens); asked > 0 && !s.Force {
+		tokens = asked
 	}
 	chunks := (tokens + s.PerChunk - 1) / s.PerChunk
 	number := len(s.records)
@@ -361,8 +364,8 @@ func (s *server) begin(c *conn, r request) {
 	}
 	s.records = append(s.records, record)
 	c.stream = &stream{
-		conn: c, number: number, left: tokens, record: record, planned: s.firstDue(arrived, s.origin),
-		usage: body.StreamOptions.IncludeUsage, prompt: promptTokens(body.Prompt),
+		conn: c, words: words, number: number, left: tokens, record: record, planned: s.firstDue(arrived, s.origin),
+		usage: body.StreamOptions.IncludeUsage, prompt: promptTokens(cmp.Or(string(body.Prompt), string(body.Messages))),
 	}
 	c.stream.due = c.stream.planned
 	if !s.Joined {
@@ -390,7 +393,7 @@ func (s *server) send(x *stream) {
 	if s.Joined && x.written == 0 {
 		s.out = append(s.out, streamHead...)
 	}
-	s.out = appendTokens(s.out, r.ID, s.Model, n, x.left == 0)
+	s.out = x.words.tokens(s.out, r.ID, s.Model, n, x.written == 0, x.left == 0)
 	before, after, sent := s.write(c, s.out)
 	r.Due, r.Before, r.After, r.Sent = append(r.Due, moment(x.planned)), append(r.Before, before), append(r.After, after), append(r.Sent, sent)
 	r.Tokens = append(r.Tokens, n)
@@ -411,7 +414,7 @@ func (s *server) send(x *stream) {
 	for _, n := range r.Tokens {
 		total += n
 	}
-	s.out = appendEnd(s.out[:0], r.ID, s.Model, x.usage, x.prompt, total)
+	s.out = x.words.end(s.out[:0], r.ID, s.Model, x.usage, x.prompt, total)
 	c.stream = nil // before the write, which closes the connection if the client asked for that
 	_, r.Done, _ = s.write(c, s.out)
 	s.answer(c) // the next request may have come already

@@ -75,9 +75,9 @@ func logOf(t *testing.T, address string) []line {
 	}
 }
 
-func post(t *testing.T, address, id, body string) (status int, text string) {
+func post(t *testing.T, address, path, id, body string) (status int, text string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+address+"/v1/completions", strings.NewReader(body))
+	request, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+address+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestStream(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			address := start(t, tc.config)
-			status, text := post(t, address, "r1", tc.body)
+			status, text := post(t, address, "/v1/completions", "r1", tc.body)
 			if status != 200 {
 				t.Fatalf("status %d: %s", status, text)
 			}
@@ -185,6 +185,24 @@ func TestStream(t *testing.T) {
 				t.Errorf("headers sent %d, first chunk %d, joined %t", *l.Headers, *l.Sent[0], tc.config.Joined)
 			}
 		})
+	}
+}
+
+// TestChat: the role comes in the same write as the first token, as an event of its own.
+func TestChat(t *testing.T) {
+	address := start(t, config{First: ms, Gap: ms, Tokens: 9, PerChunk: 1})
+	status, text := post(t, address, "/v1/chat/completions", "r1",
+		`{"stream":true,"max_completion_tokens":2,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"a b"}]}`)
+	const head = `data: {"id":"chatcmpl-r1","object":"chat.completion.chunk","created":1,"model":"paced","choices":[`
+	want := head + `{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}` + "\n\n" +
+		head + `{"index":0,"delta":{"content":" token"},"logprobs":null,"finish_reason":null,"token_ids":null}]}` + "\n\n" +
+		head + `{"index":0,"delta":{"content":" token"},"logprobs":null,"finish_reason":"length","token_ids":null}]}` + "\n\n" +
+		head + `],"usage":{"prompt_tokens":2,"total_tokens":4,"completion_tokens":2}}` + "\n\ndata: [DONE]\n\n"
+	if status != 200 || text != want {
+		t.Errorf("status %d\n%s\nwant\n%s", status, text, want)
+	}
+	if lines := logOf(t, address); len(lines) != 1 || len(lines[0].Sent) != 2 || lines[0].Sent[1] == nil {
+		t.Errorf("log %+v, want one request of two stamped tokens", lines)
 	}
 }
 
@@ -293,7 +311,7 @@ func TestSlowReader(t *testing.T) {
 	if _, err := io.WriteString(conn, "POST /v1/completions HTTP/1.1\r\nContent-Length: 15\r\n\r\n{\"stream\":true}"); err != nil {
 		t.Fatal(err)
 	}
-	if status, text := post(t, address, "quick", `{"stream":true,"max_tokens":3}`); status != 200 || strings.Count(text, "data: ") != 4 {
+	if status, text := post(t, address, "/v1/completions", "quick", `{"stream":true,"max_tokens":3}`); status != 200 || strings.Count(text, "data: ") != 4 {
 		t.Errorf("the other client got %d, %q", status, text)
 	}
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -326,7 +344,7 @@ func TestClientThatLeaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn.Close()
-	if status, _ := post(t, address, "next", `{"stream":true,"max_tokens":3}`); status != 200 {
+	if status, _ := post(t, address, "/v1/completions", "next", `{"stream":true,"max_tokens":3}`); status != 200 {
 		t.Errorf("the next client got %d", status)
 	}
 	if lines := logOf(t, address); len(lines) != 2 || lines[0].Done != nil || lines[1].Done == nil {

@@ -63,22 +63,24 @@ func parseRequest(b []byte) (request, int, error) {
 	return r, start + length, nil
 }
 
-// A completion is what the server reads of a request's body.
+// A completion is what the server reads of a request's body. Chat has messages, and a second name for the number of tokens.
 type completion struct {
-	MaxTokens     int  `json:"max_tokens"`
-	Stream        bool `json:"stream"`
-	StreamOptions struct {
+	MaxTokens           int  `json:"max_tokens"`
+	MaxCompletionTokens int  `json:"max_completion_tokens"`
+	Stream              bool `json:"stream"`
+	StreamOptions       struct {
 		IncludeUsage bool `json:"include_usage"`
 	} `json:"stream_options"`
-	Prompt json.RawMessage `json:"prompt"`
+	Prompt   json.RawMessage `json:"prompt"`
+	Messages json.RawMessage `json:"messages"`
 }
 
-// promptTokens counts the token ids of a prompt, or the words of a text, roughly: it must not take long, for other streams wait.
-func promptTokens(prompt json.RawMessage) int {
-	if len(prompt) > 0 && prompt[0] == '[' {
-		return bytes.Count(prompt, []byte(",")) + 1
+// promptTokens counts the token ids of a prompt, or the words of a text or of messages, roughly: it must not take long, for other streams wait.
+func promptTokens(prompt string) int {
+	if len(prompt) > 1 && prompt[0] == '[' && prompt[1] != '{' {
+		return strings.Count(prompt, ",") + 1
 	}
-	return bytes.Count(prompt, []byte(" ")) + 1
+	return strings.Count(prompt, " ") + 1
 }
 
 const streamHead = "HTTP/1.1 200 OK\r\n" +
@@ -94,22 +96,41 @@ func appendEvent(b []byte, data string) []byte {
 	return append(b, "\n\n\r\n"...)
 }
 
-// appendTokens adds the event of a chunk of n tokens, the last ones of the stream if last.
-func appendTokens(b []byte, id, model string, n int, last bool) []byte {
+// A wording is how the events of one endpoint are worded.
+type wording struct {
+	id, object string
+	// first comes with the first token; before and after stand around the text of each, rest behind its finish reason.
+	first, before, after, rest string
+}
+
+var (
+	completions = wording{"cmpl-", "text_completion", "", `{"index":0,"text":"`, `"`, `,"stop_reason":null,"prompt_token_ids":null,"token_ids":null}`}
+	chat        = wording{
+		"chatcmpl-", "chat.completion.chunk", `{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}`,
+		`{"index":0,"delta":{"content":"`, `"}`, `,"token_ids":null}`,
+	}
+)
+
+func (w *wording) head(id, model string) string {
+	return `{"id":"` + w.id + id + `","object":"` + w.object + `","created":1,"model":"` + model + `","choices":[`
+}
+
+// tokens adds the event of a chunk of n tokens, the first ones of the stream, or the last.
+func (w *wording) tokens(b []byte, id, model string, n int, first, last bool) []byte {
+	if first && w.first != "" {
+		b = appendEvent(b, w.head(id, model)+w.first+"]}")
+	}
 	finish := "null"
 	if last {
 		finish = `"length"`
 	}
-	return appendEvent(b, `{"id":"cmpl-`+id+`","object":"text_completion","created":1,"model":"`+model+
-		`","choices":[{"index":0,"text":"`+strings.Repeat(" token", n)+`","logprobs":null,"finish_reason":`+finish+
-		`,"stop_reason":null,"prompt_token_ids":null,"token_ids":null}]}`)
+	return appendEvent(b, w.head(id, model)+w.before+strings.Repeat(" token", n)+w.after+`,"logprobs":null,"finish_reason":`+finish+w.rest+"]}")
 }
 
-// appendEnd adds the end of a stream: the usage if it was asked for, the end mark and the last chunk.
-func appendEnd(b []byte, id, model string, usage bool, prompt, tokens int) []byte {
+// end adds the end of a stream: the usage if it was asked for, the end mark and the last chunk.
+func (w *wording) end(b []byte, id, model string, usage bool, prompt, tokens int) []byte {
 	if usage {
-		b = appendEvent(b, fmt.Sprintf(`{"id":"cmpl-%s","object":"text_completion","created":1,"model":"%s","choices":[],`+
-			`"usage":{"prompt_tokens":%d,"total_tokens":%d,"completion_tokens":%d}}`, id, model, prompt, prompt+tokens, tokens))
+		b = appendEvent(b, w.head(id, model)+fmt.Sprintf(`],"usage":{"prompt_tokens":%d,"total_tokens":%d,"completion_tokens":%d}}`, prompt, prompt+tokens, tokens))
 	}
 	b = appendEvent(b, "[DONE]")
 	return append(b, "0\r\n\r\n"...)

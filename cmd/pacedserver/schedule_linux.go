@@ -30,6 +30,7 @@ func (s *schedule) next() *stream { return heap.Pop(s).(*stream) }
 // A stream is one response under way.
 type stream struct {
 	conn    *conn
+	words   *wording
 	number  int   // of the request, from 0
 	due     int64 // when to look at it next
 	planned int64 // when its next chunk is due, which lies before due when the client reads too slowly

@@ -103,6 +103,14 @@ def vllm(url, n, prompts, out):
     yield r["mean_ttft_ms"], r["p99_ttft_ms"], r["p99_itl_ms"], ""
 
 
+def vllm_rust(url, n, prompts, out):
+    yield [HERE + "/vllm-bench/bin/vllm-bench", "--backend", "openai", "--base-url", url, "--model", "paced", "--tokenizer", TOKENIZER,
+           "--dataset-name", "random", "--random-input-len", str(INPUT), "--random-output-len", str(TOKENS), "--num-prompts", str(prompts),
+           "--max-concurrency", str(n), "--disable-tqdm", "--percentile-metrics", "ttft,itl", "--save-result", "--result-dir", out]
+    r = json.load(open(glob.glob(out + "/*.json")[0]))
+    yield r["mean_ttft_ms"], r["p99_ttft_ms"], r["p99_itl_ms"], ""
+
+
 def aiperf(url, n, prompts, out):
     yield [HERE + "/aiperf/bin/aiperf", "profile", "--model", "paced", "--url", url, "--endpoint-type", "completions", "--streaming",
            "--concurrency", str(n), "--request-count", str(prompts), "--tokenizer", TOKENIZER, "--prompt-input-tokens-mean", str(INPUT),
@@ -122,8 +130,37 @@ def guidellm(url, n, prompts, out):
     yield ttft["mean"], ttft["percentiles"]["p99"], None, f'keeps no gaps, means of requests only (p99 {itl["percentiles"]["p99"]:.2f} ms)'
 
 
-TOOLS = {"servebench": servebench, "vllm bench serve": vllm, "aiperf": aiperf, "guidellm": guidellm}
-PLACES = {"vllm bench serve": VLLM + "/venv/bin/vllm", "aiperf": HERE + "/aiperf/ok", "guidellm": HERE + "/guidellm/ok"}
+def genai_bench(url, n, prompts, out):
+    yield [HERE + "/genai-bench/bin/genai-bench", "benchmark", "--api-backend", "vllm", "--api-base", url, "--api-key", "none", "--api-model-name", "paced",
+           "--task", "text-to-text", "--model-tokenizer", TOKENIZER, "--num-concurrency", str(n), "--traffic-scenario", f"D({INPUT},{TOKENS})",
+           "--max-requests-per-run", str(prompts), "--max-time-per-run", "10", "--metrics-time-unit", "ms", "--log-dir", out,
+           "--experiment-base-dir", out, "--experiment-folder-name", "g"]
+    r = json.load(open(glob.glob(out + "/g/D*.json")[0]))["aggregated_metrics"]
+    ttft = r["stats"]["ttft"]
+    yield ttft["mean"], ttft["p99"], None, "over chat; keeps no gaps"
+
+
+def inference_perf(url, n, prompts, out):
+    config = out + "/config.json"  # which is YAML too
+    json.dump({
+        "api": {"type": "completion", "streaming": True},
+        "data": {"type": "random", "input_distribution": dict(type="fixed", min=INPUT, max=INPUT, mean=INPUT, std_dev=0),
+                 "output_distribution": dict(type="fixed", min=TOKENS, max=TOKENS, mean=TOKENS, std_dev=0)},
+        "load": {"type": "concurrent", "stages": [{"num_requests": prompts, "concurrency_level": n}]},
+        "server": {"type": "vllm", "model_name": "paced", "base_url": url, "ignore_eos": True},
+        "tokenizer": {"pretrained_model_name_or_path": TOKENIZER},
+        "storage": {"local_storage": {"path": out + "/i"}},
+    }, open(config, "w"))
+    yield [HERE + "/inference-perf/bin/inference-perf", "-c", config]
+    r = json.load(open(out + "/i/summary_lifecycle_metrics.json"))["successes"]["latency"]
+    ttft, itl = r["time_to_first_token"], r["inter_token_latency"]
+    yield ttft["mean"] * 1e3, ttft["p99"] * 1e3, itl["p99"] * 1e3, ""
+
+
+TOOLS = {"servebench": servebench, "vllm bench serve": vllm, "vllm-bench (Rust)": vllm_rust, "aiperf": aiperf, "guidellm": guidellm,
+         "genai-bench": genai_bench, "inference-perf": inference_perf}
+PLACES = {"vllm bench serve": VLLM + "/venv/bin/vllm", "vllm-bench (Rust)": HERE + "/vllm-bench/bin/vllm-bench"}
+PLACES |= {name: f"{HERE}/{name}/ok" for name in ("aiperf", "guidellm", "genai-bench", "inference-perf")}
 
 
 def main():
@@ -131,9 +168,6 @@ def main():
     print(f"{cpu.group(1) if cpu else 'unknown processor'}, {os.cpu_count()} processors that tool and server share, Linux {os.uname().release}, "
           f"load before {os.getloadavg()[0]:.2f}")
     print(f"server: 50 ms to the first token, 20 ms between tokens, {TOKENS} tokens; two requests a stream")
-    for name in ("genai-bench", "inference-perf"):
-        print(f"{name}: not run: " + ("speaks chat completions only, which the paced server does not" if name == "genai-bench" and
-                                      os.path.exists(f"{HERE}/{name}/ok") else "not installed, or no driver for it here"))
     head = "| streams | tool | mean TTFT error (ms) | p99 TTFT error | p99 ITL error | CPU s per million events | memory (MB) | exec to first request (s) | server late p99 (ms) | |"
     print(head + "\n" + "|---" * (head.count("|") - 1) + "|", flush=True)
     for n in LEVELS:
@@ -147,7 +181,7 @@ def main():
 def one(n, name, tool):
     server = subprocess.Popen([HERE + "/pacedserver", "-listen", "127.0.0.1:0", "-first", "50ms", "-gap", "20ms", "-tokens", str(TOKENS), "-force-tokens"],
                               stdout=subprocess.PIPE, text=True)
-    out = os.path.join(HERE, "out", f"{name.replace(' ', '-')}-{n}")
+    out = os.path.join(HERE, "out", f"{re.sub('[^a-z-]+', '-', name)}-{n}")
     shutil.rmtree(out, ignore_errors=True)
     os.makedirs(out)
     try:
