@@ -40,6 +40,9 @@ type Manifest struct {
 	Prompts Prompts `json:"prompts"`
 	// Stamps is "kernel" or "user": who stamped the chunks.
 	Stamps string `json:"stamps,omitempty"`
+	// HTTPVersion is 2 where requests shared connections, so that a stamp is the connection's: that of its latest read when the client came to see
+	// the event. Empty is 1.1.
+	HTTPVersion string `json:"http_version,omitempty"`
 	// Basis is the one the report's first table uses.
 	Basis Basis `json:"basis,omitempty"`
 

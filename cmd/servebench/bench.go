@@ -101,7 +101,7 @@ func (o *benchOptions) scenario() (*scenario.Scenario, error) {
 		Name: "bench-serve", Seed: int64(o.Seed), Model: deref(o.Model), ServedModel: deref(o.ServedModelName), Tokenizer: deref(o.Tokenizer),
 		Backend: o.Backend, Endpoint: o.Endpoint,
 		Server: scenario.Server{
-			URL: o.RootURL, Insecure: o.Insecure,
+			URL: o.RootURL, Insecure: o.Insecure, Proxy: deref(o.Proxy), HTTP2: o.HTTPVersion == "2",
 			ConnectWithin: seconds(o.ConnectTimeoutSecs), AnswerWithin: seconds(o.RequestTimeoutSecs),
 		},
 		Body: scenario.Body{IgnoreEOS: o.IgnoreEOS, Logprobs: o.Logprobs, RequestIDPrefix: o.RequestIDPrefix},

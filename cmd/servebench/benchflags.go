@@ -163,6 +163,8 @@ type benchOptions struct {
 	StartAtFlag        *string
 	RequireValid       bool
 	SourceAddressFlag  []string
+	HTTPVersion        string
+	Proxy              *string
 	HeadersEverywhere  bool
 	DistinctWarmups    bool
 	RebaseTrace        bool
@@ -585,6 +587,10 @@ func ownOptions(o *benchOptions) []*argparse.Option {
 			Help: "The way it is done anyway: headers and key are sent also when asking for models, tokens and metrics."},
 		{Flag: "--source-address", Section: secTarget, Nargs: argparse.OneOrMore, Metavar: "IP", Into: &o.SourceAddressFlag,
 			Help: "Local addresses to connect from, in turn: each has some 28,000 ports to one server."},
+		{Flag: "--http-version", Section: secTarget, Default: "1.1", Choices: []string{"1.1", "2"}, Into: &o.HTTPVersion,
+			Help: "HTTP/1.1, a connection for each request in flight, or HTTP/2, where they share one and stamps are the connection's."},
+		{Flag: "--proxy", Section: secTarget, Metavar: "URL", Into: &o.Proxy,
+			Help: "HTTP proxy to go through, or none; usually the one that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name."},
 		{Flag: "--connect-timeout-sec", Section: secTarget, Type: real, Default: 10, Into: &o.ConnectTimeoutSecs,
 			Help: "Longest time for a connection to be made."},
 		{Flag: "--request-timeout-sec", Section: secTarget, Type: real, Default: 21600, Into: &o.RequestTimeoutSecs,

@@ -52,8 +52,9 @@ type Config struct {
 	Count func(text string) (int, error)
 	// Compat reads streams with the rules, and the weaknesses, of vLLM's Python client.
 	Compat bool
-	// HTTP2 lets the server choose HTTP/2. HTTP/1.1 is the rule: with HTTP/2 requests share a connection, so a stamp can be
-	// that of another stream's bytes, late at most, and the end of a request's writing is known from user space only.
+	// HTTP2 speaks HTTP/2 and nothing else: agreed on in the TLS handshake, or as prior knowledge where there is none. HTTP/1.1 is the rule: with HTTP/2
+	// requests share a connection, so a stamp is that of the connection's latest read when the client came to see the event, late at most, and the end
+	// of a request's writing is known from user space only.
 	HTTP2 bool
 	// Warm is how many connections WarmUp opens, so that no request of the load waits for one.
 	Warm int
@@ -124,8 +125,9 @@ func New(cfg Config) (*Client, error) {
 		// A stream waits with its buffers, and a thousand streams with a thousand of them. Events beyond this size are read past it.
 		ReadBufferSize: smallBuffer,
 	}
-	c.transport.Protocols.SetHTTP1(true)
+	c.transport.Protocols.SetHTTP1(!cfg.HTTP2)
 	c.transport.Protocols.SetHTTP2(cfg.HTTP2)
+	c.transport.Protocols.SetUnencryptedHTTP2(cfg.HTTP2)
 	if u.Scheme == "https" && cfg.Warm > 0 && !cfg.HTTP2 {
 		c.transport.DialTLSContext = c.dialTLS
 	}
@@ -260,9 +262,12 @@ func (c *call) Send(ctx context.Context) results.Reply {
 		ctx, cancel = context.WithTimeoutCause(ctx, limit, errTimeout)
 		defer cancel()
 	}
-	if c.client.direct != nil {
+	switch {
+	case c.client.direct != nil:
 		c.client.direct.send(ctx, c, &reply)
-	} else {
+	case c.client.cfg.HTTP2:
+		c.sendHTTP2(ctx, &reply)
+	default:
 		c.sendHTTP(ctx, &reply)
 	}
 	return reply
@@ -272,7 +277,6 @@ func (c *call) Send(ctx context.Context) results.Reply {
 func (c *call) sendHTTP(ctx context.Context, reply *results.Reply) {
 	var exchange wire.Exchange
 	began := c.client.cfg.Clock.Now()
-	var wrote atomic.Int64
 	// Little is asked for, so that the trace is one small object a request.
 	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		if conn := wire.From(info.Conn); conn != nil {
@@ -280,23 +284,20 @@ func (c *call) sendHTTP(ctx context.Context, reply *results.Reply) {
 			c.began(reply, conn, info.Reused, began)
 		}
 	}}
-	if c.client.cfg.HTTP2 {
-		trace.WroteRequest = func(httptrace.WroteRequestInfo) { wrote.Store(c.client.cfg.Clock.Now()) }
-	}
 	resp, err := c.client.transport.RoundTrip(c.request().WithContext(httptrace.WithClientTrace(ctx, trace)))
 	if err != nil {
 		c.unanswered(ctx, reply, &exchange, err)
 		return
 	}
 	defer resp.Body.Close()
-	reply.Status = resp.StatusCode
-	lastRead := exchange.LastRead
-	shared := resp.ProtoMajor == 2
-	if conn := exchange.Conn(); shared && conn != nil {
-		lastRead = conn.LastRead // the exchange belongs to whoever began last
-	}
-	headers := lastRead()
-	reply.Headers = results.Moment(headers.At)
+	headers := exchange.LastRead()
+	c.read(ctx, resp, headers, reply, exchange.LastRead)
+	c.finish(reply, &exchange, exchange.LastRead(), headers)
+}
+
+// read reads a reply that net/http has brought, headers being the read that they came with.
+func (c *call) read(ctx context.Context, resp *http.Response, headers wire.Read, reply *results.Reply, lastRead func() wire.Read) {
+	reply.Status, reply.Headers = resp.StatusCode, results.Moment(headers.At)
 	switch {
 	case packed(resp) != "":
 		reply.Failure = unpackable(resp)
@@ -308,10 +309,6 @@ func (c *call) sendHTTP(ctx context.Context, reply *results.Reply) {
 		c.document(ctx, resp, body, err, reply)
 	default:
 		c.stream(ctx, resp, reply, lastRead)
-	}
-	c.finish(reply, &exchange, lastRead(), headers)
-	if shared {
-		reply.WriteBegan, reply.Written = 0, results.Moment(wrote.Load())
 	}
 }
 

@@ -32,8 +32,8 @@ import (
 	"servebench/results/summary"
 )
 
-// BenchmarkReader is what reading one event costs in processor time, net of setting up: our whole reader (stamping sockets, HTTP, event streams,
-// records on disk and in the summary), net/http alone, and the least that a client can do, which is to wait for all sockets in one
+// BenchmarkReader is what reading one event costs in processor time, net of setting up: our whole reader (the hub's stamped sockets, HTTP, event
+// streams, records on disk and in the summary), net/http alone, and the least that a client can do, which is to wait for all sockets in one
 // epoll and count blank lines. The server (cmd/pacedserver) is another process. Out of step each event arrives alone; in step all
 // streams' events come at once, as from an engine. x-epoll is the ratio of ours to the least.
 //

@@ -11,6 +11,7 @@ import (
 // A tally is what the connections went through.
 type tally struct {
 	retransmits, disordered, again atomic.Int64
+	refused                        atomic.Int64 // streams that a server turned away unread, for there were too many on the connection
 	asked                          atomic.Int64 // requests whose connection the kernel told about
 	minRTT                         atomic.Int64
 }
@@ -20,10 +21,13 @@ func (t *tally) add(exchange *wire.Exchange) {
 	if exchange.Attempts() > 1 {
 		t.again.Add(1)
 	}
-	conn := exchange.Conn()
-	if conn == nil {
-		return
+	if conn := exchange.Conn(); conn != nil {
+		t.addConn(conn)
 	}
+}
+
+// addConn takes what a connection went through since it was asked last.
+func (t *tally) addConn(conn *wire.Conn) {
 	news, ok := conn.News()
 	if !ok {
 		return
@@ -54,6 +58,9 @@ func (c *Client) Notes() []string {
 	var list []string
 	if n := c.tally.again.Load(); n > 0 {
 		list = append(list, fmt.Sprintf("%d requests found their kept connection closed by the server and took another one; nothing of them had been written", n))
+	}
+	if n := c.tally.refused.Load(); n > 0 {
+		list = append(list, fmt.Sprintf("%d times the server turned a stream away unread, for there were too many on its connection (HTTP/2), and its request was sent on another: it counts as written then", n))
 	}
 	if n := c.tally.disordered.Load(); n > 0 {
 		list = append(list, fmt.Sprintf("in %d replies TCP segments came out of order: their stamps are the client's own, late at most", n))

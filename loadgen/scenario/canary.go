@@ -46,7 +46,7 @@ func (r *runner) noteCanary(c *canary.Canary, client *results.Client) {
 func (r *runner) warmConnections() int {
 	const most = 1000 // of a load that sets no limit
 	switch {
-	case !r.WarmConnections:
+	case !r.WarmConnections || r.Server.HTTP2: // there requests share what was opened to find out whether the server speaks it
 		return 0
 	case r.Load.Concurrency > 0:
 		return r.Load.Concurrency

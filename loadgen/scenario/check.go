@@ -133,6 +133,9 @@ func (s *Scenario) checkServer(f *faults) {
 			f.add("server.url", "%q is no address: write http://host:port", u)
 		}
 	}
+	if _, err := s.Server.proxy(); err != nil {
+		f.add("server.proxy", "%v", err)
+	}
 	if !slices.Contains([]string{"", "auto", "always", "never"}, s.Server.ProfilerFlag) {
 		f.add("server.profiler_flag", "%q is none of auto, always, never", s.Server.ProfilerFlag)
 	}

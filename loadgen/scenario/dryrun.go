@@ -274,7 +274,7 @@ func (p *Preview) preview(ctx context.Context, r *runner, launches bool) error {
 	for _, stage := range stages {
 		p.Stages = append(p.Stages, previewOf(stage))
 	}
-	r.target = server.Target{BaseURL: strings.TrimRight(r.host.url, "/"), Headers: r.header()}
+	r.target = r.newTarget()
 	if err := r.connect(tok, data); err != nil {
 		return err
 	}
@@ -349,7 +349,7 @@ func (p *Preview) tokenizer(ctx context.Context, r *runner, launches bool) (data
 	} else {
 		p.Asked = results.RedactURL(r.host.url) + ", for its tokenizer"
 	}
-	target := server.Target{BaseURL: strings.TrimRight(r.host.url, "/"), Headers: r.header()}
+	target := r.newTarget()
 	if r.modelID == "" {
 		models, err := target.Models(ctx)
 		if err != nil {

@@ -2,7 +2,6 @@ package scenario
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -334,6 +333,9 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 		return err
 	}
 	defer r.disconnect()
+	if err := r.client.SpeaksHTTP2(ctx); err != nil {
+		return fmt.Errorf("server.http2: %w", err)
+	}
 	r.noteClocks(ctx, r.ClockReference)
 	requests := r.requests(data, planned, names)
 	var talk *talk
@@ -388,26 +390,12 @@ func (r *runner) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	r.target = server.Target{BaseURL: strings.TrimRight(r.host.url, "/"), Headers: r.header(), Clock: r.clock.Clock.Now, Client: r.httpClient()}
+	r.target = r.newTarget()
 	r.update(func(m *results.Manifest) { m.Server.Command = results.RedactArgs(r.host.command) })
 	if err := r.waitReady(ctx); err != nil {
 		return err
 	}
 	return r.keep.reset(ctx, r)
-}
-
-// httpClient is what questions beside the load go through; nil is the usual.
-func (r *runner) httpClient() *http.Client {
-	transport := &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: r.Server.Insecure}, Proxy: http.ProxyFromEnvironment, DisableCompression: true,
-	}
-	switch {
-	case r.compat():
-		return &http.Client{Transport: pythonic{transport, strings.HasSuffix(r.host.url, "/")}}
-	case r.Server.Insecure:
-		return &http.Client{Transport: transport}
-	}
-	return nil
 }
 
 // header are the user's headers and the key.
@@ -598,6 +586,7 @@ func (r *runner) connect(tok datasets.Tokenizer, data datasets.Dataset) error {
 	cfg := api.Config{
 		Kind: r.kind, Clock: r.clock.Clock, Headers: r.headers(), Insecure: r.Server.Insecure, KeepTexts: r.Report.Texts || r.Load.Conversations != nil, Compat: r.compat(),
 		Timeout: time.Duration(r.Server.AnswerWithin), ConnectTimeout: time.Duration(r.Server.ConnectWithin), Warm: r.warmConnections(),
+		HTTP2: r.Server.HTTP2,
 		Options: api.Options{
 			Model: r.servedModel, Logprobs: r.Body.Logprobs, IgnoreEOS: r.Body.IgnoreEOS, Exact: json.RawMessage(r.Body.Exact), NoStream: r.Body.NoStream,
 		},
@@ -608,6 +597,7 @@ func (r *runner) connect(tok datasets.Tokenizer, data datasets.Dataset) error {
 	if each := time.Duration(r.Server.TokenWithin); each > 0 && data != nil {
 		cfg.Timeout = max(cfg.Timeout, each*time.Duration(longestAnswer(data)))
 	}
+	cfg.Proxy, _ = r.Server.proxy() // was checked
 	if r.Body.Exact != nil {
 		cfg.Options.NoStream = !streams(r.Body.Exact)
 	}
@@ -620,8 +610,8 @@ func (r *runner) connect(tok datasets.Tokenizer, data datasets.Dataset) error {
 	if r.compat() {
 		base = r.host.url // joined as it is, slash or none
 	}
-	if socket, ok := strings.CutPrefix(base, "unix://"); ok {
-		cfg.Socket, base = socket, "http://localhost"
+	if cfg.Socket = socketOf(r.host.url); cfg.Socket != "" {
+		base = r.baseURL()
 	}
 	cfg.URL = base + path
 	for i, text := range r.Server.SourceAddresses {
@@ -913,6 +903,9 @@ func (r *runner) load(ctx context.Context, plan loadgen.Plan, planned int) error
 		m.Began, m.Ended, m.Client = began, ended, client
 		m.Clocks = append(m.Clocks, r.clockPair())
 		m.Stamps = r.client.Stamps()
+		if r.Server.HTTP2 {
+			m.HTTPVersion = "2"
+		}
 		m.Warnings = append(m.Warnings, r.client.Notes()...)
 	})
 	r.Watcher.Loaded()

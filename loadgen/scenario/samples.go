@@ -3,11 +3,9 @@ package scenario
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"servebench/datasets"
 	"servebench/loadgen/api"
-	"servebench/loadgen/server"
 	"servebench/results"
 )
 
@@ -33,9 +31,8 @@ func Samples(ctx context.Context, s *Scenario, o Options) (*datasets.Set, result
 	if o.URL != "" {
 		r.Server.URL = o.URL
 	}
-	r.target = server.Target{BaseURL: strings.TrimRight(r.Server.URL, "/"), Headers: r.header()}
 	r.host = &host{url: r.Server.URL}
-	r.target.Client = r.httpClient()
+	r.target = r.newTarget()
 	r.modelID, r.servedModel = r.Model, r.ServedModel
 	if r.kind, err = api.KindOf(r.backend()); err != nil {
 		return nil, results.Prompts{}, err

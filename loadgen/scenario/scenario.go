@@ -96,6 +96,10 @@ type Server struct {
 	EndsBy string `yaml:"ends_by,omitempty" json:"ends_by,omitempty" jsonschema:"enum=assertion"`
 	// Insecure leaves TLS certificates unchecked.
 	Insecure bool `yaml:"insecure,omitempty" json:"insecure,omitempty"`
+	// HTTP2 speaks HTTP/2 in place of HTTP/1.1: requests share connections, and a stamp is the connection's. Without TLS the server has to know.
+	HTTP2 bool `yaml:"http2,omitempty" json:"http2,omitempty"`
+	// Proxy is the address of an HTTP proxy, or none; empty takes the one that the environment names (HTTP_PROXY, HTTPS_PROXY, NO_PROXY).
+	Proxy string `yaml:"proxy,omitempty" json:"proxy,omitempty"`
 	// ConnectWithin limits making a connection, 0 is ten seconds; AnswerWithin a whole request, 0 is six hours.
 	ConnectWithin Duration `yaml:"connect_within,omitempty" json:"connect_within,omitempty"`
 	AnswerWithin  Duration `yaml:"answer_within,omitempty" json:"answer_within,omitempty"`

@@ -127,7 +127,7 @@ name: x
 about: y
 seed: 1
 server: {url: "http://a:1", before: [[a, b], "c d"], command: "a b", env: {A: b}, dir: /tmp, profiler_flag: auto, ready_within: 5s, ready_log: x, ends_by: assertion, insecure: true,
-  connect_within: 1s, answer_within: 1m, source_addresses: [127.0.0.1]}
+  connect_within: 1s, answer_within: 1m, source_addresses: [127.0.0.1], http2: true, proxy: none}
 script: {command: [a], program: p}
 model: m
 served_model: m

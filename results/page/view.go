@@ -435,6 +435,9 @@ func (v *view) health(s *summary.Summary) {
 	if st := s.Manifest.Stamps; st != "" {
 		add("Chunks stamped by", map[string]string{"kernel": "the kernel", "user": "the client itself"}[st])
 	}
+	if v := s.Manifest.HTTPVersion; v != "" {
+		add("HTTP version", v+": stamps are a shared connection's")
+	}
 }
 
 func (v *view) settings(m *results.Manifest) {

@@ -22,6 +22,7 @@ type document struct {
 	Machine  *results.Machine   `json:"machine"`
 	Prompts  *results.Prompts   `json:"prompts"`
 	Stamps   string             `json:"stamps,omitempty"`
+	HTTP     string             `json:"http_version,omitempty"`
 	Outcome  results.Outcome    `json:"outcome,omitempty"`
 	Reason   string             `json:"reason,omitempty"`
 	Complete bool               `json:"complete"`
@@ -197,7 +198,7 @@ func JSON(w io.Writer, s *summary.Summary) error {
 	m := s.Manifest
 	d := document{
 		Schema: Schema, Tool: m.Tool, Settings: &m.Settings, Seed: m.Seed, Server: m.Server.Version, Machine: &m.Machine, Prompts: &m.Prompts,
-		Stamps: m.Stamps, Outcome: m.Outcome, Reason: m.Reason, Complete: s.Complete, Why: s.Why,
+		Stamps: m.Stamps, HTTP: m.HTTPVersion, Outcome: m.Outcome, Reason: m.Reason, Complete: s.Complete, Why: s.Why,
 		Began: stamp(m.Began), Ended: stamp(m.Ended), Basis: s.Basis, Exact: s.Exact,
 		Requests: requestCounts{m.Settings.NumPrompts, s.Requests, s.Completed, s.Failed, s.Kinds[results.Warmup]},
 		Failures: []failureClass{},

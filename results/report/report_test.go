@@ -106,6 +106,7 @@ func TestReports(t *testing.T) {
 	}
 	// All streams stand still for 200 ms half a second into the load, and one of them by itself.
 	stalled := func(m *results.Manifest, i int, r *results.Record) {
+		m.HTTPVersion = "2"
 		if !r.OK() {
 			return
 		}

@@ -93,6 +93,9 @@ func (t *table) figures(s *summary.Summary) {
 	if m := s.Manifest; m.Stamps != "" {
 		t.text("Chunks stamped by:", map[string]string{"kernel": "the kernel", "user": "the client itself"}[m.Stamps])
 	}
+	if v := s.Manifest.HTTPVersion; v != "" {
+		t.text("HTTP version:", v+", so that stamps are a shared connection's, late at most")
+	}
 	if p := s.Manifest.Prompts; p.Method != "" {
 		text := map[string]string{"tokenizer": "local tokenizer", "server": "the server's tokenizer", "ids": "token ids"}[p.Method]
 		if text == "" {

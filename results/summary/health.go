@@ -131,6 +131,9 @@ func (r *Recorder) health(s *Summary) {
 	if s.Manifest.Stamps == "user" {
 		s.warn("chunks were stamped in user space, not by the kernel: every latency includes the client's own delay")
 	}
+	if v := s.Manifest.HTTPVersion; v != "" {
+		s.warn(fmt.Sprintf("over HTTP/%s requests share connections: a stamp is the connection's, late by up to its lag, and a request counts as written when the client had handed it over", v))
+	}
 	if h.Truncated > 0 {
 		s.warn(fmt.Sprintf("%s ended without an end mark or finish reason", plural(h.Truncated, "stream")))
 	}
