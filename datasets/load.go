@@ -223,6 +223,9 @@ type needs struct {
 	ids       bool // a dialect that sends token ids
 }
 
+// HasEnd says that a source ends by itself: 0 requests are all its rows.
+func HasEnd(src Source) bool { return src.needs().all }
+
 // CheckBackend says whether a backend of vLLM's client can send what a source holds.
 func CheckBackend(src Source, backend string) error {
 	n := src.needs()

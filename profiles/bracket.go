@@ -45,6 +45,9 @@ type Bracket struct {
 	Clock func() int64
 	// Optional goes on without a profile when the server refuses to start one.
 	Optional bool
+	// TrustErrors takes every error that the server answers the start with for a refusal. Otherwise a stop follows at
+	// once the errors behind which it may record all the same.
+	TrustErrors bool
 	// Progress, when set, hears once a second how long a call has taken. It is called from
 	// another goroutine, never after the Bracket has returned.
 	Progress func(Phase, time.Duration)
@@ -211,7 +214,7 @@ func (b Bracket) start(ctx context.Context, session *Session) error {
 		return nil
 	}
 	var refused *RefusedError
-	if sent && (!errors.As(err, &refused) || refused.Status >= 500) {
+	if sent && (!errors.As(err, &refused) || refused.Status >= 500 && !b.TrustErrors) {
 		// The server may record all the same: its answer did not come, or an error after some of its
 		// processes had begun. A stop without a start is harmless.
 		session.StopError = b.stop(ctx, m)

@@ -105,11 +105,14 @@ func (o *benchOptions) scenario() (*scenario.Scenario, error) {
 			ConnectWithin: seconds(o.ConnectTimeoutSecs), AnswerWithin: seconds(o.RequestTimeoutSecs),
 		},
 		Body: scenario.Body{IgnoreEOS: o.IgnoreEOS, Logprobs: o.Logprobs, RequestIDPrefix: o.RequestIDPrefix},
-		Load: scenario.Load{Requests: o.NumPrompts, ProbeRate: max(0, o.ProbeRate), Replay: o.SelfTimed, Rebase: o.SelfTimed && o.RebaseTrace},
+		Load: scenario.Load{Requests: max(0, o.NumPrompts), ProbeRate: max(0, o.ProbeRate), Replay: o.SelfTimed, Rebase: o.SelfTimed && o.RebaseTrace},
 		Warmup: scenario.Warmup{
 			Requests: max(0, o.NumWarmups), ReadyCheck: scenario.Duration(max(0, o.ReadyTimeoutSecs)) * scenario.Duration(time.Second),
 		},
 		Report: scenario.Report{Metrics: o.Metrics, Percentiles: o.Percentiles, Texts: o.SaveDetailed, Compat: deref(o.Compat)},
+	}
+	if s.Load.Requests == 0 && (o.FaultAt(afterModel) != nil || o.FaultAt(afterAdvice) != nil) {
+		s.Load.Requests = 1 // the run ends before it
 	}
 	if o.Model == nil {
 		s.ServedModel = "" // the original takes both names from the server then
@@ -313,8 +316,11 @@ func (o *benchOptions) once(cmd *cobra.Command, i *interrupts, s *scenario.Scena
 		defer os.RemoveAll(dir)
 		options.Dir, keep = filepath.Join(dir, "run"), false
 	}
+	if o.FaultAt(afterLoad) != nil {
+		s.Report.Percentiles = nil // told when the original tells it
+	}
 	options.Check = func(p scenario.Point) error { return o.FaultAt(moments[p]) }
-	options.Settings = func(st *results.Settings) { st.Label = deref(o.Label) }
+	options.Settings = func(st *results.Settings) { st.Label, st.NumPrompts = deref(o.Label), o.NumPrompts }
 	progress := newProgress(cmd.ErrOrStderr())
 	progress.quiet = o.DisableTqdm
 	options.Watcher, options.Leave = progress, i.leave
@@ -334,6 +340,9 @@ func (o *benchOptions) once(cmd *cobra.Command, i *interrupts, s *scenario.Scena
 	}
 	if o.Strict {
 		talk.loaded(profileOf(result))
+	}
+	if fault := o.FaultAt(afterLoad); fault != nil && result.Summary != nil {
+		return result, failed(errors.Join(err, talk.outcome(result.Summary), fault))
 	}
 	if result.Summary != nil {
 		if o.Strict {

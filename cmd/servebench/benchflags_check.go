@@ -67,7 +67,11 @@ const (
 	atStart      benchMoment = iota
 	afterModel               // the model's name and the tokenizer are known
 	afterDataset             // the dataset is loaded and aligned
+	afterAdvice              // the advice about the temperature is printed
+	beforeCheck              // the ready check is about to begin
+	beforeWarmup             // the warm-ups are about to begin
 	inRun                    // the metrics were read; the first request is about to go
+	afterLoad                // the requests are done
 	afterRun                 // the table is printed
 )
 
@@ -276,7 +280,7 @@ func (c *checker) target() {
 		c.warn("--base-url ends with / and the endpoint begins with one: requests go to %s", c.RootURL+c.Endpoint)
 	}
 	c.URL = c.RootURL + c.Endpoint
-	headers, err := pairsOf(c.Header, true)
+	headers, err := pairsOf(c.Header)
 	if err != nil {
 		c.add(atStart, "--header: %w", err)
 	}
@@ -342,6 +346,11 @@ func (c *checker) dataset() {
 	}
 	if c.NumPrompts <= 0 && !slices.Contains([]string{"custom", "custom_image", "custom_audio", "spec_bench", "speed_bench"}, c.DatasetName) {
 		c.better("--num-prompts %d: dataset %s has no end, so it must be above 0", c.NumPrompts, c.DatasetName)
+		when := afterAdvice
+		if c.NumPrompts < 0 && strings.HasPrefix(c.DatasetName, "random") {
+			when = afterModel
+		}
+		c.worse(when, "--num-prompts %d: no requests come of it", c.NumPrompts)
 	}
 	if strings.HasPrefix(c.DatasetName, "random") {
 		if !c.Strict && !c.LegacyRangeRatio && c.DatasetName == "random" && isOne(c.RandomRangeRatio) {
@@ -427,7 +436,7 @@ func (c *checker) request() {
 		}
 	}
 	for key, value := range body.All() {
-		c.Extra = append(c.Extra, datasets.Member{Key: key.(string), Value: json.RawMessage(argparse.Dumps(value))})
+		c.Extra = append(c.Extra, datasets.Member{Key: key.(string), Value: argparse.StrictJSON(value)})
 	}
 }
 
@@ -458,11 +467,11 @@ func (c *checker) report() {
 	c.Goodput = goals
 	c.Percentiles, err = floatsOf(c.MetricPercentiles)
 	if err != nil {
-		c.add(afterDataset, "--metric-percentiles %s: %w", c.MetricPercentiles, err)
+		c.add(afterAdvice, "--metric-percentiles %s: %w", c.MetricPercentiles, err)
 	}
 	for _, p := range c.Percentiles {
 		if !(p >= 0 && p <= 100) {
-			c.add(afterRun, "--metric-percentiles %s: %s is not from 0 to 100", c.MetricPercentiles, argparse.FloatRepr(p))
+			c.add(afterLoad, "--metric-percentiles %s: %s is not from 0 to 100", c.MetricPercentiles, argparse.FloatRepr(p))
 		}
 	}
 	list := "ttft,tpot,itl"
@@ -472,6 +481,7 @@ func (c *checker) report() {
 	if c.PercentileMetrics != nil && *c.PercentileMetrics != "" {
 		list = *c.PercentileMetrics
 	}
+	c.Metrics = []string{} // none that is known is none, not the usual ones
 	for name := range strings.SplitSeq(list, ",") {
 		if !c.Strict {
 			name = strings.TrimSpace(name)
@@ -485,7 +495,7 @@ func (c *checker) report() {
 			c.better("--percentile-metrics: no metric %q: have %s", name, strings.Join(metricNames, ", "))
 		}
 	}
-	c.Metadata, err = pairsOf(c.MetadataFlag, false)
+	c.Metadata, err = pairsOf(c.MetadataFlag)
 	if err != nil {
 		c.add(afterRun, "--metadata: %w", err)
 	}
@@ -503,7 +513,14 @@ func (c *checker) report() {
 func (c *checker) run() {
 	if c.Kind.Dialect != nil {
 		if err := api.Fits(c.Backend, c.Kind.Dialect, c.URL); err != nil {
-			c.add(inRun, "--endpoint: %w", err)
+			when := inRun
+			switch {
+			case c.ReadyTimeoutSecs > 0:
+				when = beforeCheck
+			case c.NumWarmups > 0:
+				when = beforeWarmup
+			}
+			c.add(when, "--endpoint: %w", err)
 		}
 	}
 	if c.SelfTimed {

@@ -106,7 +106,7 @@ func categories(o *benchOptions) func(any) error {
 }
 
 // pairsOf splits KEY=VALUE at the first =. The last value of a key counts, at the place of the first.
-func pairsOf(items []string, trim bool) ([][2]string, error) {
+func pairsOf(items []string) ([][2]string, error) {
 	var pairs [][2]string
 next:
 	for _, item := range items {
@@ -114,9 +114,7 @@ next:
 		if !ok {
 			return nil, fmt.Errorf("%q is not KEY=VALUE", item)
 		}
-		if trim {
-			key, value = strings.TrimSpace(key), strings.TrimSpace(value)
-		}
+		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
 		for i := range pairs {
 			if pairs[i][0] == key {
 				pairs[i][1] = value

@@ -71,7 +71,12 @@ func (t *benchTalk) attach(options *scenario.Options) {
 		}
 		switch p {
 		case scenario.Prepared:
+			t.advise()
+			if err := o.FaultAt(afterAdvice); err != nil {
+				return err
+			}
 			t.prepared()
+			return o.FaultAt(beforeCheck)
 		case scenario.Answered:
 			if o.ReadyTimeoutSecs > 0 {
 				t.say("Initial test run completed.")
@@ -79,6 +84,7 @@ func (t *benchTalk) attach(options *scenario.Options) {
 			if o.NumWarmups > 0 {
 				t.say("Warming up with %d requests...", o.NumWarmups)
 			}
+			return o.FaultAt(beforeWarmup)
 		case scenario.Warmed:
 			if o.NumWarmups > 0 {
 				t.say("Warmup run completed.")
@@ -109,12 +115,15 @@ func (t *benchTalk) aligned(model string, count, want int, err error) {
 	}
 }
 
-func (t *benchTalk) prepared() {
-	o := t.o
-	if !o.Kind.Pooling && o.Temperature == nil {
+func (t *benchTalk) advise() {
+	if !t.o.Kind.Pooling && t.o.Temperature == nil {
 		t.say("WARNING: vllm bench serve no longer sets temperature==0 (greedy) in requests by default. The default will be determined on the server side " +
 			"and can be model/API specific. For the old behavior, include --temperature=0.")
 	}
+}
+
+func (t *benchTalk) prepared() {
+	o := t.o
 	t.say("Starting initial single prompt test run...")
 	if o.ReadyTimeoutSecs > 0 {
 		t.say("Waiting for endpoint to become up in %d seconds", o.ReadyTimeoutSecs)
@@ -156,13 +165,18 @@ func (t *benchTalk) loaded(profile *results.Profile) {
 	}
 }
 
-// report prints failures and the table.
-func (t *benchTalk) report(s *summary.Summary) error {
+// outcome prints what stands above the table.
+func (t *benchTalk) outcome(s *summary.Summary) error {
 	t.err = errors.Join(t.err, report.Failures(t.w, s))
 	if !t.o.Kind.Pooling && s.Completed > 0 {
 		t.print("tip: install termplotlib and gnuplot to plot the metrics")
 	}
-	t.err = errors.Join(t.err, report.VLLMTable(t.w, s))
+	return t.err
+}
+
+// report prints failures and the table.
+func (t *benchTalk) report(s *summary.Summary) error {
+	t.err = errors.Join(t.outcome(s), report.VLLMTable(t.w, s))
 	if profile := s.Manifest.Profile; profile != nil {
 		t.print("Stopping profiler...")
 		if profile.Start.Error == "" && profile.Stop.Error == "" {

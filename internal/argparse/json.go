@@ -1,6 +1,7 @@
 package argparse
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -277,6 +278,36 @@ func Dumps(value any) string {
 	return out.String()
 }
 
+// StrictJSON is Dumps with infinities as numbers beyond all floats, which every reader of JSON takes, and Python's takes for
+// infinity.
+func StrictJSON(value any) json.RawMessage {
+	return json.RawMessage(Dumps(finite(value)))
+}
+
+type beyond string // a number that is dumped as it stands
+
+func finite(value any) any {
+	switch v := value.(type) {
+	case float64:
+		if math.IsInf(v, 0) {
+			return beyond(strings.Replace(FloatRepr(v), "inf", "1e999", 1))
+		}
+	case []any:
+		list := make([]any, len(v))
+		for i := range v {
+			list[i] = finite(v[i])
+		}
+		return list
+	case *Dict:
+		d := &Dict{}
+		for key, element := range v.All() {
+			d.Set(key, finite(element))
+		}
+		return d
+	}
+	return value
+}
+
 func dump(out *strings.Builder, value any) {
 	switch v := value.(type) {
 	case nil:
@@ -298,6 +329,8 @@ func dump(out *strings.Builder, value any) {
 		default:
 			out.WriteString(FloatRepr(v))
 		}
+	case beyond:
+		out.WriteString(string(v))
 	case string:
 		dumpString(out, v)
 	case []string:

@@ -44,7 +44,7 @@ func (s *Scenario) Faults() []Fault {
 	case s.Load.Requests > 0 || wholeFile:
 	case s.Load.Conversations != nil:
 		f.add("load.conversations", "give requests: the number of conversations")
-	case len(s.Stages) == 0 && s.Load.Duration == 0 && s.sends():
+	case len(s.Stages) == 0 && s.Load.Duration == 0 && s.sends() && !s.endsWithRows():
 		f.add("load", "give requests or a duration, or the load never ends")
 	}
 	for i := range s.Stages {
@@ -285,6 +285,12 @@ func (s *Scenario) checkProfile(f *faults) {
 
 // sends says whether requests are sent at all: scripts and one-bucket profiles load themselves.
 func (s *Scenario) sends() bool { return s.Script == nil && s.Server.EndsBy == "" }
+
+// endsWithRows says that the dataset bounds the load.
+func (s *Scenario) endsWithRows() bool {
+	src, err := datasets.New(s.Dataset.Name)
+	return err == nil && datasets.HasEnd(src)
+}
 
 func (s *Scenario) backend() string {
 	if s.Backend == "" {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"strings"
 
 	"servebench/internal/python"
 )
@@ -18,8 +19,13 @@ type pythonic struct {
 
 func (p pythonic) RoundTrip(req *http.Request) (*http.Response, error) {
 	req = req.Clone(req.Context())
-	req.Header["Accept"] = []string{"*/*"}
-	req.Header["Accept-Encoding"] = []string{"gzip, deflate"}
+	usual := func(name, value string) {
+		if req.Header.Get(name) == "" || strings.HasSuffix(req.URL.Path, "/metrics") { // what the user says goes before, where it is sent at all
+			req.Header[name] = []string{value}
+		}
+	}
+	usual("Accept", "*/*")
+	usual("Accept-Encoding", "gzip, deflate")
 	if p.slash {
 		req.URL.Path = "/" + req.URL.Path
 	}
@@ -35,7 +41,7 @@ func (p pythonic) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	case req.Method == http.MethodPost:
-		req.Header["Content-Type"] = []string{"application/octet-stream"}
+		usual("Content-Type", "application/octet-stream")
 	}
 	return p.next.RoundTrip(req)
 }

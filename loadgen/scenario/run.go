@@ -805,7 +805,7 @@ func (r *runner) bracket(ctx context.Context, plan loadgen.Plan, planned int, re
 		return err
 	}
 	b := profiles.Bracket{
-		Profiler: profiler, Clock: r.clock.Clock.Now, Optional: r.Profile.Optional, Leave: r.Leave,
+		Profiler: profiler, Clock: r.clock.Clock.Now, Optional: r.Profile.Optional, Leave: r.Leave, TrustErrors: r.compat(),
 		Progress: func(p profiles.Phase, d time.Duration) { r.Watcher.Waiting(d, string(p)) },
 	}
 	r.Watcher.Phase("starting the profiler")

@@ -149,7 +149,11 @@ func (r *Recorder) Add(rec *results.Record) {
 	}
 	if r.keep {
 		start := cmp.Or(rec.Start(r.config.Basis), rec.Dispatched, rec.Due)
-		r.outputs = append(r.outputs, numbered{rec.ID, start, outputOf(rec, r.config.Basis)})
+		output := outputOf(rec, r.config.Basis)
+		if r.config.Pooling && !output.Success {
+			output.PromptLen = 0 // vLLM's client knows it from the reply alone
+		}
+		r.outputs = append(r.outputs, numbered{rec.ID, start, output})
 	}
 	r.span(rec)
 	r.stalls.add(rec)
