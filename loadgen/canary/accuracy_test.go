@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"servebench/results"
+	"servebench/results/summary"
 )
 
 // A logged request is a line of the paced server's log.
@@ -127,12 +128,14 @@ func measure(t *testing.T, dir string, streams int, tokens string) {
 		t.Fatal(err)
 	}
 	defer run.Close()
+	recorder := summary.NewRecorder(summary.ConfigOf(run.Manifest()))
 	var ttft, itl, alone, late differences
 	events, failed := 0, 0
 	for rec, err := range run.Records() {
 		if err != nil {
 			t.Fatal(err)
 		}
+		recorder.Add(rec)
 		true, ok := truth[rec.RequestID]
 		if !rec.OK() || !ok || len(rec.Chunks) != len(true.Sent) {
 			failed++
@@ -158,12 +161,17 @@ func measure(t *testing.T, dir string, streams int, tokens string) {
 	if failed > 0 || events == 0 {
 		t.Errorf("%d streams: %d requests failed or are not in the server's log", streams, failed)
 	}
-	stated := "none"
+	health := recorder.Summary(run.Manifest(), "", "").Health
+	stated := ""
+	for _, e := range health.OwnErrors() {
+		stated += fmt.Sprintf("%s %.4f, ", e.Metric, float64(e.P99)/1e6)
+	}
+	canary := "none"
 	if c := run.Manifest().Client; c != nil && c.Canary != nil {
-		stated = fmt.Sprintf("TTFT %.4f, ITL %.4f", float64(c.Canary.TTFT.P99)/1e6, float64(c.Canary.ITL.P99)/1e6)
+		canary = fmt.Sprintf("%.4f, %.4f", float64(c.Canary.TTFT.P99)/1e6, float64(c.Canary.ITL.P99)/1e6)
 	}
 	cpu := time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
-	t.Logf("%5d streams: TTFT error %v | ITL error %v (%.1f %% of gaps beside no shared read: %v) | the canary says p99 %s | server late p99 %.3f | %.2f CPU s per million events, %d MB, %.1f ms from exec to the first request, %d major faults",
-		streams, ttft, itl, 100*float64(len(alone))/float64(max(1, len(itl))), alone, stated, late.at(.99),
+	t.Logf("%5d streams: TTFT error %v | ITL error %v (%.1f %% of gaps beside no shared read: %v) | the report says p99 %s(its canary %s) and %s | server late p99 %.3f | %.2f CPU s per million events, %d MB, %.1f ms from exec to the first request, %d major faults",
+		streams, ttft, itl, 100*float64(len(alone))/float64(max(1, len(itl))), alone, stated, canary, health.State, late.at(.99),
 		cpu.Seconds()/float64(events)*1e6, usage.Maxrss>>10, float64(first-began.UnixNano())/1e6, usage.Majflt)
 }

@@ -2,8 +2,10 @@ package scenario
 
 import (
 	"math"
+	"os"
 	"runtime"
 	"runtime/metrics"
+	"sync"
 	"time"
 
 	"servebench/loadgen/wire"
@@ -42,9 +44,20 @@ func histogram(s metrics.Sample) *metrics.Float64Histogram {
 	return &metrics.Float64Histogram{Counts: append([]uint64(nil), h.Counts...), Buckets: h.Buckets}
 }
 
+// processors is how many processors the client may use. The first call lets the runtime run two threads more: the reader of the connections and the
+// pacer of an open loop are in a system call most of the time, and on waking each needs one of the runtime's places, which
+// others hold for up to 10 ms. With two processors shared with other work, what the reader saw late (p99) was 0.7 to 4 ms so, 4 to 35 ms without.
+var processors = sync.OnceValue(func() int {
+	n := runtime.GOMAXPROCS(0)
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(n + 2)
+	}
+	return n
+})
+
 // since is what the client measured about itself from the earlier check to this one.
 func (h healthCheck) since(earlier healthCheck) *results.Client {
-	c := &results.Client{Cores: runtime.GOMAXPROCS(0)}
+	c := &results.Client{Cores: processors()}
 	if h.hasCPU && earlier.hasCPU {
 		used := h.cpu - earlier.cpu
 		c.CPU = &used

@@ -139,6 +139,7 @@ func Run(ctx context.Context, s *Scenario, o Options) (result *Result, err error
 		// A run makes little garbage and keeps its records: half the usual room costs no time and halves what a thousand streams take.
 		defer debug.SetGCPercent(debug.SetGCPercent(50))
 	}
+	processors()
 	r := &runner{Scenario: expanded, Options: o, clock: newRunClock()}
 	if o.URL != "" {
 		r.Server.URL = o.URL

@@ -21,6 +21,8 @@ type trust struct {
 type ownError struct {
 	Requests, Events int
 	Rows             []ownErrorRow
+	// Late are the errors of the load itself that are larger: of tokens that a late read brought together.
+	Late []string
 }
 
 type ownErrorRow struct {
@@ -44,7 +46,7 @@ type objectiveRow struct {
 	Bound, Measured, Word, Class string
 }
 
-func trustOf(m *results.Manifest) *trust {
+func trustOf(m *results.Manifest, h *summary.Health) *trust {
 	t := &trust{}
 	if c := m.Client; c != nil && c.Canary != nil {
 		e := &ownError{Requests: c.Canary.Requests, Events: c.Canary.Events}
@@ -58,6 +60,11 @@ func trustOf(m *results.Manifest) *trust {
 		}
 		if len(e.Rows) > 0 {
 			t.Error = e
+		}
+	}
+	for _, e := range h.OwnErrors() {
+		if e.Late && t.Error != nil {
+			t.Error.Late = append(t.Error.Late, fmt.Sprintf("%s ± %.3f ms", e.Metric, float64(e.P99)/1e6))
 		}
 	}
 	for _, state := range []struct {

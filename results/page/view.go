@@ -164,7 +164,7 @@ func (v *view) fill(m *results.Manifest, s *summary.Summary, g *gathering) {
 	if v.Basis == "" {
 		v.Basis = "from the moment the schedule wanted the request sent to the kernel's receive stamps"
 	}
-	v.Objectives, v.Trust = objectivesOf(s), trustOf(m)
+	v.Objectives, v.Trust = objectivesOf(s), trustOf(m, &s.Health)
 	v.failures(s)
 	v.health(s)
 	names := stageNames(m)

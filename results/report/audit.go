@@ -11,13 +11,23 @@ import (
 )
 
 // ownError is the client's own error in the words of a measurement: the figures above are right to within it.
-func (t *table) ownError(c *results.Client) {
-	if c == nil || c.TTFTError == nil || c.ITLError == nil {
+func (t *table) ownError(h *summary.Health) {
+	var parts []string
+	late := false
+	for _, e := range h.OwnErrors() {
+		parts = append(parts, fmt.Sprintf("%s ± %.3f", e.Metric, float64(e.P99)/1e6))
+		late = late || e.Late
+	}
+	if len(parts) == 0 {
 		return
 	}
-	text := fmt.Sprintf("TTFT ± %.3f, ITL ± %.3f", float64(*c.TTFTError)/1e6, float64(*c.ITLError)/1e6)
-	if c.Canary != nil {
-		text += fmt.Sprintf(" (p99 of %d requests, %d tokens)", c.Canary.Requests, c.Canary.Events)
+	text := strings.Join(parts, ", ")
+	if c := h.Client; c != nil && c.Canary != nil {
+		text += fmt.Sprintf(" (p99 of %d requests, %d tokens", c.Canary.Requests, c.Canary.Events)
+		if late {
+			text += ", and of what late reads brought together"
+		}
+		text += ")"
 	}
 	t.text("The client's own error (ms):", text)
 }

@@ -162,6 +162,8 @@ type client struct {
 	ClockStep   *float64           `json:"clock_step_ms,omitempty"`
 	TTFTError   *float64           `json:"ttft_error_p99_ms,omitempty"`
 	ITLError    *float64           `json:"itl_error_p99_ms,omitempty"`
+	LateTTFT    *float64           `json:"late_reads_ttft_error_p99_ms,omitempty"`
+	LateITL     *float64           `json:"late_reads_itl_error_p99_ms,omitempty"`
 	Canary      *canary            `json:"canary,omitempty"`
 }
 
@@ -269,8 +271,16 @@ func clientOf(s *summary.Summary) client {
 			c.CPUSeconds = new(cl.CPU.Seconds())
 		}
 		c.GCMax, c.GCTotal, c.Scheduler = inMilliseconds(cl.GCPauseMax), inMilliseconds(cl.GCPauseTotal), inMilliseconds(cl.SchedulerP99)
-		c.ClockStep, c.TTFTError, c.ITLError = inMilliseconds(cl.ClockStep), inMilliseconds(cl.TTFTError), inMilliseconds(cl.ITLError)
+		c.ClockStep = inMilliseconds(cl.ClockStep)
 	}
+	for _, e := range h.OwnErrors() {
+		if e.Metric == "TTFT" {
+			c.TTFTError = inMilliseconds(&e.P99)
+		} else {
+			c.ITLError = inMilliseconds(&e.P99)
+		}
+	}
+	c.LateTTFT, c.LateITL = inMilliseconds(h.LateTTFT), inMilliseconds(h.LateITL)
 	return c
 }
 

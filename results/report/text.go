@@ -201,7 +201,7 @@ func (t *table) health(s *summary.Summary) {
 	for _, reason := range h.Reasons {
 		t.line("  %s", reason)
 	}
-	t.ownError(h.Client)
+	t.ownError(h)
 	t.dist("Lateness p50 / p99 / max (ms):", h.Lateness, true)
 	if h.Dated > 0 {
 		t.text("Late by more than 1 ms:", fmt.Sprintf("%d of %d", h.Late, h.Dated))

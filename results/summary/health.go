@@ -22,7 +22,7 @@ const (
 	// ReadLagBound bounds the 99th percentile of the kernel-to-user lag of a closed loop, in milliseconds: there a reply that is seen late
 	// delays the next request. The kernel's stamps do not suffer from it, so that no other lag counts.
 	ReadLagBound = 50.0
-	// ErrorDegraded and ErrorBound bound the 99th percentile of the client's own error, in milliseconds, as its canary found it.
+	// ErrorDegraded and ErrorBound bound the 99th percentile of the client's own error, in milliseconds: see Health.OwnError.
 	ErrorDegraded = 1.0
 	ErrorBound    = 10.0
 	// SharedDegraded bounds the share of events that shared a read with another, so that the stamps of all but the read's last are
@@ -76,6 +76,39 @@ type Health struct {
 	CPUShare *float64
 	// Client is what the client process measured; nil when it did not.
 	Client *results.Client
+	// LateTTFT and LateITL are the 99th percentiles, over all streams and gaps, of the error that tokens have because a late read brought several, estimated; nil
+	// without kernel stamps, which alone tell late reads.
+	LateTTFT, LateITL *time.Duration
+}
+
+// An OwnError is the client's own error of one metric.
+type OwnError struct {
+	Metric string
+	// P99 is the larger of two: what the canary found, and what late reads did to the load itself.
+	P99 time.Duration
+	// Late says that it is the latter.
+	Late bool
+}
+
+// OwnErrors are the client's own errors of TTFT and ITL, as far as they were measured.
+func (h *Health) OwnErrors() []OwnError {
+	var list []OwnError
+	var c results.Client
+	if h.Client != nil {
+		c = *h.Client
+	}
+	for _, e := range []struct {
+		metric       string
+		canary, late *time.Duration
+	}{{"TTFT", c.TTFTError, h.LateTTFT}, {"ITL", c.ITLError, h.LateITL}} {
+		switch {
+		case e.late != nil && *e.late > 0 && (e.canary == nil || *e.late > *e.canary):
+			list = append(list, OwnError{e.metric, *e.late, true})
+		case e.canary != nil:
+			list = append(list, OwnError{e.metric, *e.canary, false})
+		}
+	}
+	return list
 }
 
 // SharedShare is the share of events that shared a read; false without events.
@@ -93,6 +126,7 @@ func (r *Recorder) health(s *Summary) {
 	h.Lateness = s.Dist("lateness", s.Basis)
 	if s.Manifest.Stamps == "kernel" {
 		h.ReadLag = s.Dist("read_lag", s.Basis)
+		h.LateTTFT, h.LateITL = r.smear.ttft.p99(), r.smear.itl.p99()
 	}
 	h.Late, h.Dated = c.late, c.dated
 	h.Shared, h.Events = c.shared, c.chunks
@@ -201,19 +235,14 @@ func (h *Health) judge(s *Summary, atOnce bool) {
 			})
 		}
 	}
-	if c := h.Client; c != nil {
-		for _, e := range []struct {
-			of  string
-			p99 *time.Duration
-		}{{"TTFT", c.TTFTError}, {"ITL", c.ITLError}} {
-			if e.p99 == nil {
-				continue
-			}
-			p99 := milliseconds(*e.p99)
-			check(p99, ErrorDegraded, ErrorBound, func(limit float64) string {
-				return fmt.Sprintf("its own error of %s was up to %.2f ms (p99 of its canary; bound %.4g ms)", e.of, p99, limit)
-			})
+	for _, e := range h.OwnErrors() {
+		p99, source := milliseconds(e.P99), "of its canary"
+		if e.Late {
+			source = "of tokens that a late read brought together"
 		}
+		check(p99, ErrorDegraded, ErrorBound, func(limit float64) string {
+			return fmt.Sprintf("its own error of %s was up to %.2f ms (p99 %s; bound %.4g ms)", e.Metric, p99, source, limit)
+		})
 	}
 	if share, ok := h.SharedShare(); ok {
 		check(share, SharedDegraded, 0, func(limit float64) string {

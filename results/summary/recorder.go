@@ -53,6 +53,7 @@ type Recorder struct {
 	spansFull bool
 	busy      moments // lengths of spans
 	stalls    stalls
+	smear     smear
 
 	counts   counts
 	failures map[string]*FailureClass
@@ -157,6 +158,9 @@ func (r *Recorder) Add(rec *results.Record) {
 	}
 	r.span(rec)
 	r.stalls.add(rec)
+	if rec.OK() {
+		r.smear.add(rec)
+	}
 	r.tally(rec)
 }
 
