@@ -37,7 +37,7 @@ func Insert(dst io.Writer, src *File, add Additions) (Meta, error) {
 		return meta, err
 	}
 	if in.dropped > 0 {
-		meta.Warnings = append(meta.Warnings, fmt.Sprintf("%s that could not be made strict JSON left out", count(in.dropped, "event")))
+		meta.Warnings = append(meta.Warnings, fmt.Sprintf("%s without a time, or that could not be made strict JSON, left out", count(in.dropped, "event")))
 	}
 	return meta, nil
 }
@@ -219,6 +219,10 @@ func (in *inserter) eventsBegin(gap, opening []byte) error {
 }
 
 func (in *inserter) event(gap []byte, ev *Event) error {
+	if !ev.drawable() {
+		in.dropped++
+		return nil
+	}
 	raw := ev.Raw
 	if !ev.Strict {
 		fixed, ok := AppendStrict(in.fix[:0], raw)
@@ -379,7 +383,7 @@ func join(w *Writer, ranks []Rank, add Additions) ([]Meta, error) {
 			return metas, err
 		}
 		if mover.dropped > 0 {
-			meta.Warnings = append(meta.Warnings, fmt.Sprintf("%s that could not be made strict JSON left out", count(mover.dropped, "event")))
+			meta.Warnings = append(meta.Warnings, fmt.Sprintf("%s without a time, or that could not be made strict JSON, left out", count(mover.dropped, "event")))
 		}
 		metas = append(metas, meta)
 	}
@@ -426,8 +430,8 @@ type mover struct {
 }
 
 func (m *mover) move(ev *Event) (raw []byte, ok bool) {
-	ev, ok = m.strict(ev)
-	if !ok {
+	drawable := ev.drawable()
+	if ev, ok = m.strict(ev); !ok || !drawable {
 		m.dropped++
 		return nil, false
 	}

@@ -50,6 +50,18 @@ type Event struct {
 	name                              span
 }
 
+// drawable says that the event has the times that its phase needs: else no viewer draws it, and a strict one refuses the file. A slice whose
+// duration was NaN has none.
+func (ev *Event) drawable() bool {
+	switch ev.Phase {
+	case 0, 'M':
+		return true
+	case 'X':
+		return ev.HasTS && ev.HasDur
+	}
+	return ev.HasTS
+}
+
 // A span is a range of an event's Raw; a zero span is absent.
 type span struct{ from, to int }
 
