@@ -356,6 +356,8 @@ type Client struct {
 	PacketDrops *int64 `json:"packet_drops,omitempty"`
 	// Retransmits counts TCP segments that were sent again.
 	Retransmits *int64 `json:"tcp_retransmits,omitempty"`
+	// ReceiveQueue is what came and waited to be read, by looks into some of the connections ten times a second.
+	ReceiveQueue *ReceiveQueue `json:"receive_queue,omitempty"`
 	// ClockStep is how far the wall clock moved against the monotonic one.
 	ClockStep *time.Duration `json:"clock_step_ns,omitempty"`
 	// TTFTError and ITLError are the client's own error, p99, from a stream whose times are known.
@@ -363,6 +365,21 @@ type Client struct {
 	ITLError  *time.Duration `json:"itl_error_p99_ns,omitempty"`
 	// Canary is that stream; nil without one.
 	Canary *Canary `json:"canary,omitempty"`
+}
+
+// A ReceiveQueue is what lay in the kernel's queues of connections that replies were coming over.
+type ReceiveQueue struct {
+	// Looks is into how many queues was looked, Waiting how many of them held bytes, Most the most bytes that one held.
+	Looks   int `json:"looks"`
+	Waiting int `json:"waiting"`
+	Most    int `json:"most_bytes"`
+}
+
+// Add adds what other looks found.
+func (q *ReceiveQueue) Add(other ReceiveQueue) {
+	q.Looks += other.Looks
+	q.Waiting += other.Waiting
+	q.Most = max(q.Most, other.Most)
 }
 
 // A Canary is what the client measured wrong on a stream whose times are known: one of its own, from a server inside the process

@@ -474,8 +474,8 @@ func TestMergedManifest(t *testing.T) {
 			m.Machine.Host, m.Machine.Cores, m.Offsets = host, cores, offsets
 			steal, drops := cpu, int64(cpu/second)
 			m.Client = &results.Client{CPU: &cpu, Cores: 8, GCPauseMax: &pause, Steal: &steal, PacketDrops: &drops, CPUWait: &pause,
-				Pressure: map[string]float64{"cpu": cpu.Seconds() / 10},
-				Canary:   &results.Canary{Requests: 2, Events: 9, TTFT: &results.Error{P50: cpu, P99: pause, Max: second}}}
+				Pressure: map[string]float64{"cpu": cpu.Seconds() / 10}, ReceiveQueue: &results.ReceiveQueue{Looks: 5, Waiting: 1, Most: int(cpu / second)},
+				Canary: &results.Canary{Requests: 2, Events: 9, TTFT: &results.Error{P50: cpu, P99: pause, Max: second}}}
 		}
 	}
 	recs := openLoop(33)
@@ -531,6 +531,9 @@ func TestMergedManifest(t *testing.T) {
 	}
 	if diff := cmp.Diff(&results.Canary{Requests: 6, Events: 27, TTFT: &results.Error{P50: 4 * second, P99: 3 * ms, Max: second}}, m.Client.Canary); diff != "" {
 		t.Errorf("canary (-want +got):\n%s", diff)
+	}
+	if got, want := *m.Client.ReceiveQueue, (results.ReceiveQueue{Looks: 15, Waiting: 3, Most: 4}); got != want {
+		t.Errorf("receive queues %+v, want %+v", got, want)
 	}
 	if m.Machine.Host != "a, b" || m.Machine.Cores != 24 {
 		t.Errorf("machine %+v", m.Machine)

@@ -137,6 +137,13 @@ func mergeClients(parts []*part) *Client {
 		worst(&total.ITLError, c.ITLError)
 		sum(&total.CPUWait, c.CPUWait)
 		total.Canary = worseCanary(total.Canary, c.Canary)
+		if total.ReceiveQueue != nil && c.ReceiveQueue != nil {
+			both := *total.ReceiveQueue
+			both.Add(*c.ReceiveQueue)
+			total.ReceiveQueue = &both
+		} else {
+			total.ReceiveQueue = nil
+		}
 		if c.ClockStep != nil && (total.ClockStep == nil || c.ClockStep.Abs() > total.ClockStep.Abs()) {
 			total.ClockStep = c.ClockStep // absent means that there was none
 		}

@@ -280,6 +280,9 @@ func (c *call) sendHTTP(ctx context.Context, reply *results.Reply) {
 	// Little is asked for, so that the trace is one small object a request.
 	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		if conn := wire.From(info.Conn); conn != nil {
+			if before := exchange.Conn(); before != nil { // a kept one that turned out to be closed
+				c.client.tally.end(before)
+			}
 			conn.Begin(&exchange)
 			c.began(reply, conn, info.Reused, began)
 		}
@@ -314,6 +317,7 @@ func (c *call) read(ctx context.Context, resp *http.Response, headers wire.Read,
 
 // began notes the connection that a request has got. since is when the request asked for one: a connection that was opened before counts as kept.
 func (c *call) began(reply *results.Reply, conn *wire.Conn, reused bool, since int64) {
+	c.client.tally.begin(conn)
 	if conn.Kind() == wire.Kernel {
 		c.client.kernel.Add(1)
 	} else {

@@ -116,6 +116,7 @@ func (d *direct) send(ctx context.Context, c *call, reply *results.Reply) {
 		conn.Begin(&exchange)
 		c.began(reply, conn, reused, began)
 		if !line.Attach(a) && reused {
+			d.client.tally.end(conn)
 			line.Close()
 			continue
 		}
@@ -126,6 +127,7 @@ func (d *direct) send(ctx context.Context, c *call, reply *results.Reply) {
 			break
 		}
 		// The server closed a kept connection and nothing was sent: another one is as good.
+		d.client.tally.end(conn)
 		line.Detach()
 		forget()
 		line.Close()

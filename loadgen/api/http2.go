@@ -55,6 +55,9 @@ func (c *call) sendHTTP2(ctx context.Context, reply *results.Reply) {
 	began := c.client.cfg.Clock.Now()
 	var conn *wire.Conn
 	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		if conn != nil { // one that turned the stream away
+			c.client.tally.end(conn)
+		}
 		if conn = wire.From(info.Conn); conn != nil {
 			c.began(reply, conn, info.Reused, began)
 		}

@@ -1,6 +1,9 @@
 package scenario
 
 import (
+	"sync"
+	"time"
+
 	"servebench/loadgen/canary"
 	"servebench/loadgen/wire"
 	"servebench/results"
@@ -28,6 +31,9 @@ func (r *runner) noteCanary(c *canary.Canary, client *results.Client) {
 	if n, ok := r.client.Retransmits(); ok {
 		client.Retransmits = &n
 	}
+	if q, ok := r.client.Queues(); ok {
+		client.ReceiveQueue = &q
+	}
 	if c == nil {
 		return
 	}
@@ -40,6 +46,24 @@ func (r *runner) noteCanary(c *canary.Canary, client *results.Client) {
 			client.ITLError = &found.ITL.P99
 		}
 	}
+}
+
+// lookIntoQueues looks ten times a second until the function that it returns is called.
+func (r *runner) lookIntoQueues() (stop func()) {
+	done := make(chan struct{})
+	var looking sync.WaitGroup
+	looking.Go(func() {
+		for tick := time.NewTicker(100 * time.Millisecond); ; {
+			select {
+			case <-tick.C:
+				r.client.LookIntoQueues()
+			case <-done:
+				tick.Stop()
+				return
+			}
+		}
+	})
+	return func() { close(done); looking.Wait() }
 }
 
 // warmConnections is how many connections are opened before the load: as many as it can have in flight.

@@ -882,6 +882,7 @@ func (r *runner) load(ctx context.Context, plan loadgen.Plan, planned int) error
 	r.update(func(m *results.Manifest) { m.Began = began })
 	var failed error
 	start := r.watchStart()
+	stopLooking := r.lookIntoQueues()
 	for rec := range loadgen.Run(ctx, plan) {
 		if err := r.out.Record(&rec); err != nil {
 			failed = err
@@ -894,6 +895,7 @@ func (r *runner) load(ctx context.Context, plan loadgen.Plan, planned int) error
 		r.Watcher.Record(&rec)
 	}
 	ended := r.clock.Now()
+	stopLooking()
 	client := checkHealth(r.clock.Clock).since(r.before)
 	checkMachine().since(machine, client)
 	r.noteCanary(singer, client)

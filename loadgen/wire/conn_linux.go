@@ -465,6 +465,16 @@ func (c *Conn) News() (Info, bool) {
 	return news, true
 }
 
+// Unread is how many bytes came that the client has not read; false when the kernel does not tell.
+func (c *Conn) Unread() (int, bool) {
+	if c.kernel == nil {
+		return 0, false
+	}
+	n, asked := 0, error(unix.EBADF) // of a closed connection, which Control refuses
+	err := c.kernel.raw.Control(func(fd uintptr) { n, asked = unix.IoctlGetInt(int(fd), unix.SIOCINQ) })
+	return n, err == nil && asked == nil
+}
+
 // Quiet says that the connection is open and has nothing to read. One that the server has closed is not quiet: it
 // has its end to read.
 func (c *Conn) Quiet() bool {

@@ -19,5 +19,8 @@ func (c *Conn) Info() (Info, bool) { return Info{}, false }
 // News is Info with the counts since the last News; false on this system.
 func (c *Conn) News() (Info, bool) { return Info{}, false }
 
+// Unread is how many bytes came that the client has not read; false on this system.
+func (c *Conn) Unread() (int, bool) { return 0, false }
+
 // Quiet says that the connection is open and has nothing to read, as far as this system tells: always.
 func (c *Conn) Quiet() bool { return true }

@@ -567,6 +567,9 @@ func TestInfo(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		info, _ = client.Info()
 	}
+	if n, ok := client.Unread(); n != info.ReceiveQueue || !ok {
+		t.Errorf("%d bytes unread, known %t; want %d", n, ok, info.ReceiveQueue)
+	}
 	if info.ReceiveQueue != 5 || info.SendQueue != 0 || info.Retransmits != 0 || info.OutOfOrder != 0 || info.RTT <= 0 {
 		t.Errorf("%+v, want 5 bytes to read and a quiet connection", info)
 	}

@@ -422,6 +422,9 @@ func (v *view) health(s *summary.Summary) {
 		if c.Retransmits != nil {
 			add("TCP segments sent again", count(int(*c.Retransmits)))
 		}
+		if q := c.ReceiveQueue; q != nil && q.Looks > 0 {
+			add("Receive queues not empty", fmt.Sprintf("%s of %s looks, at most %s bytes", percent(100*float64(q.Waiting)/float64(q.Looks)), count(q.Looks), count(q.Most)))
+		}
 		if c.ClockStep != nil {
 			add("Wall clock moved by", inMS(c.ClockStep))
 		}

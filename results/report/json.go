@@ -159,12 +159,14 @@ type client struct {
 	Pressure    map[string]float64 `json:"pressure,omitempty"`
 	PacketDrops *int64             `json:"packet_drops,omitempty"`
 	Retransmits *int64             `json:"tcp_retransmits,omitempty"`
-	ClockStep   *float64           `json:"clock_step_ms,omitempty"`
-	TTFTError   *float64           `json:"ttft_error_p99_ms,omitempty"`
-	ITLError    *float64           `json:"itl_error_p99_ms,omitempty"`
-	LateTTFT    *float64           `json:"late_reads_ttft_error_p99_ms,omitempty"`
-	LateITL     *float64           `json:"late_reads_itl_error_p99_ms,omitempty"`
-	Canary      *canary            `json:"canary,omitempty"`
+	// Queue is as the manifest has it.
+	Queue     *results.ReceiveQueue `json:"receive_queue,omitempty"`
+	ClockStep *float64              `json:"clock_step_ms,omitempty"`
+	TTFTError *float64              `json:"ttft_error_p99_ms,omitempty"`
+	ITLError  *float64              `json:"itl_error_p99_ms,omitempty"`
+	LateTTFT  *float64              `json:"late_reads_ttft_error_p99_ms,omitempty"`
+	LateITL   *float64              `json:"late_reads_itl_error_p99_ms,omitempty"`
+	Canary    *canary               `json:"canary,omitempty"`
 }
 
 type canary struct {
@@ -257,7 +259,7 @@ func clientOf(s *summary.Summary) client {
 	}
 	if cl := h.Client; cl != nil {
 		c.Cores, c.GCPauses, c.Retransmits = cl.Cores, cl.GCPauses, cl.Retransmits
-		c.Pressure, c.PacketDrops = cl.Pressure, cl.PacketDrops
+		c.Pressure, c.PacketDrops, c.Queue = cl.Pressure, cl.PacketDrops, cl.ReceiveQueue
 		if cl.CPUWait != nil {
 			c.CPUWait = new(cl.CPUWait.Seconds())
 		}

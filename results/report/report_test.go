@@ -33,7 +33,8 @@ func sample(change func(*results.Manifest, int, *results.Record)) (*results.Mani
 		Server:  results.Server{Version: "0.33.0"}, Prompts: results.Prompts{Method: "tokenizer", Detail: "llama3"},
 		Client: &results.Client{
 			CPU: &cpu, Cores: 2, GCPauses: &pauses, GCPauseMax: &pause, GCPauseTotal: &pause, SchedulerP99: &scheduler, Retransmits: &retransmits, ClockStep: &step,
-			CPUWait: &wait, Steal: &steal, PacketDrops: &drops, Pressure: map[string]float64{"cpu": 0.125, "io": 0},
+			ReceiveQueue: &results.ReceiveQueue{Looks: 400, Waiting: 3, Most: 512},
+			CPUWait:      &wait, Steal: &steal, PacketDrops: &drops, Pressure: map[string]float64{"cpu": 0.125, "io": 0},
 			TTFTError: &own.P99, ITLError: &own.P50, Canary: &results.Canary{Requests: 16, Events: 80, TTFT: own, ITL: own},
 		},
 		Audit: []results.Check{

@@ -236,6 +236,9 @@ func (t *table) health(s *summary.Summary) {
 	if c.Retransmits != nil {
 		t.int("TCP segments sent again:", int(*c.Retransmits))
 	}
+	if q := c.ReceiveQueue; q != nil && q.Looks > 0 {
+		t.text("Receive queues not empty, most bytes:", fmt.Sprintf("%.2f %% of %d looks, %d", 100*float64(q.Waiting)/float64(q.Looks), q.Looks, q.Most))
+	}
 	if c.ClockStep != nil {
 		t.text("Wall clock moved by (ms):", fmt.Sprintf("%.3f", float64(*c.ClockStep)/1e6))
 	}
