@@ -92,7 +92,7 @@ func (c *Conversations) load(b *build) error {
 			wanted := max(1, len(answer))
 			switch {
 			case c.NoLimit:
-				wanted = 0
+				wanted = -1
 			case c.OutputLen != nil:
 				wanted = *c.OutputLen
 			}

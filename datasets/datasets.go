@@ -31,7 +31,7 @@ type Sample struct {
 	Prompt Prompt
 	// InputTokens is the local count of the prompt; -1 when nothing could count it.
 	InputTokens int
-	// OutputTokens is how many tokens are asked for; 0 when the request sets no limit.
+	// OutputTokens is how many tokens are asked for; negative when the request sets no limit.
 	OutputTokens int
 	// Media go beside the prompt.
 	Media []Media

@@ -94,7 +94,7 @@ func (e *engine) send(j job, due, released results.Moment) {
 func (e *engine) record(j *job, due, released results.Moment) results.Record {
 	rec := results.Record{
 		ID: j.ID, Kind: j.Kind, RequestID: j.Sample.ID, Model: j.Model, Stage: j.stage, User: j.user, Turn: j.turn,
-		InputTokens: j.Sample.InputTokens, AskedTokens: j.Sample.OutputTokens,
+		InputTokens: j.Sample.InputTokens, AskedTokens: max(0, j.Sample.OutputTokens),
 		AudioSeconds: audioSeconds(j.Sample),
 		Due:          due, Released: released, Encoding: j.encoding,
 	}

@@ -175,7 +175,8 @@ func (o *multiTurnOptions) header(value any) error {
 		}
 		name, value, ok := strings.Cut(text, separator)
 		if name = strings.TrimSpace(name); !ok || name == "" {
-			return errors.New("Headers must be provided as 'Header-Name: value' or 'Header-Name=value'") //nolint:staticcheck // the script's words
+			//lint:ignore ST1005 the script's words
+			return errors.New("Headers must be provided as 'Header-Name: value' or 'Header-Name=value'")
 		}
 		o.headers = append(o.headers, results.Pair{Key: name, Value: strings.TrimSpace(value)})
 	}

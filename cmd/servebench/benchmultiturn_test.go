@@ -109,6 +109,20 @@ func TestMultiTurnCommandHoldsConversations(t *testing.T) {
 	}
 }
 
+func TestMultiTurnCommandWithoutALimit(t *testing.T) {
+	file := write(t, filepath.Join(t.TempDir(), "talks.json"), threeTalks)
+	r, status, _, stderr := multiTurn(t, file, "--limit-max-tokens", "-1", "--extra-body", `{"temperature": 0}`)
+	bodies, _ := asked(t, r)
+	if status != 0 || len(bodies) != 5 {
+		t.Fatalf("exit %d, %d questions\n%s", status, len(bodies), stderr)
+	}
+	for _, body := range bodies {
+		if _, ok := body["max_completion_tokens"]; ok || body["temperature"] != 0.0 {
+			t.Errorf("body %v", body)
+		}
+	}
+}
+
 func TestMultiTurnCommandFiles(t *testing.T) {
 	dir := t.TempDir()
 	file := write(t, filepath.Join(dir, "talks.json"), threeTalks)

@@ -43,17 +43,27 @@ func (o *benchOptions) steady(w io.Writer, result *scenario.Result) (json.RawMes
 	t.say("%-40s %d", "Requests begun and ended inside:", s.Requests)
 	t.say("%-40s %.2f", "Request throughput (req/s):", s.RequestRate)
 	t.say("%-40s %.2f", "Output token throughput (tok/s):", s.OutputRate)
-	d := &argparse.Dict{}
-	d.Set("threshold", o.SteadyStateThreshold)
-	d.Set("in_flight", s.Threshold)
-	d.Set("start_s", began.Seconds())
-	d.Set("duration_s", seconds)
-	d.Set("dips", s.Dips)
-	d.Set("dipped_s", s.Dipped.Seconds())
-	d.Set("requests", s.Requests)
-	d.Set("ended", s.Ended)
-	d.Set("request_throughput", s.RequestRate)
-	d.Set("output_throughput", s.OutputRate)
+	least := max(10, 0.1*result.Summary.Duration)
+	if o.SteadyStateMinWindow != nil {
+		least = *o.SteadyStateMinWindow
+	}
+	var warning any
+	if seconds < least {
+		warning = fmt.Sprintf("the load was full for %.2f s only, less than %.2f s: send more requests", seconds, least)
+	}
+	// The names are the native client's; dips, dipped_s and requests are ours.
+	window := pairs([][2]any{
+		{"start_s", began.Seconds()}, {"end_s", began.Seconds() + seconds}, {"duration_s", seconds}, {"target_concurrency", *o.MaxConcurrency},
+		{"threshold", o.SteadyStateThreshold}, {"threshold_abs", s.Threshold}, {"observed_peak", s.Peak}, {"requests_started_in_window", s.Began},
+		{"requests_completed_in_window", s.Ended}, {"requests_total", s.Answered}, {"warning", warning},
+		{"dips", s.Dips}, {"dipped_s", s.Dipped.Seconds()}, {"requests", s.Requests},
+	})
+	d := pairs([][2]any{{"window", window}, {"request_throughput", s.RequestRate}, {"input_throughput", nil}, {"output_throughput", s.OutputRate}, {"total_token_throughput", nil}})
+	if s.InputUnknown == 0 {
+		input := float64(s.InputTokens) / seconds
+		d.Set("input_throughput", input)
+		d.Set("total_token_throughput", input+s.OutputRate)
+	}
 	for _, name := range o.Metrics {
 		m, known := results.MetricNamed(name)
 		stat, ok := s.Stats[name]
@@ -65,17 +75,18 @@ func (o *benchOptions) steady(w io.Writer, result *scenario.Result) (json.RawMes
 		d.Set("mean_"+name+"_ms", stat.Mean)
 		d.Set("median_"+name+"_ms", stat.Median)
 		d.Set("std_"+name+"_ms", stat.Std)
+		list := []any{}
 		for _, p := range stat.Percentiles {
 			t.say("%-40s %.2f", "P"+percent(p.P)+" "+m.Label+" (ms):", p.Value)
 			d.Set("p"+percent(p.P)+"_"+name+"_ms", p.Value)
+			list = append(list, []any{p.P, p.Value})
+		}
+		if name == "ttft" { // the native client has these as a list
+			d.Set("percentiles_ttft_ms", list)
 		}
 	}
-	least := max(10, 0.1*result.Summary.Duration)
-	if o.SteadyStateMinWindow != nil {
-		least = *o.SteadyStateMinWindow
-	}
-	if seconds < least {
-		t.say("warning: the load was full for %.2f s only, less than %.2f s: send more requests", seconds, least)
+	if warning != nil {
+		t.say("warning: %s", warning)
 	}
 	if s.Dips > 0 {
 		t.say("warning: the load fell below the threshold %s", fmt.Sprintf("%d times: the server or the client was not kept busy", s.Dips))

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -48,8 +49,23 @@ func TestSweepAndRepeats(t *testing.T) {
 		if string(result["num_prompts"]) != prompts || string(result["completed"]) != prompts {
 			t.Errorf("%s: %s prompts, %s completed; want %s", name, result["num_prompts"], result["completed"], prompts)
 		}
-		if _, ok := result["steady_state"]; !ok {
-			t.Errorf("%s has no steady_state", name)
+		var steady struct {
+			Window struct {
+				Target  int     `json:"target_concurrency"`
+				Least   int     `json:"threshold_abs"`
+				Peak    int     `json:"observed_peak"`
+				Total   int     `json:"requests_total"`
+				Seconds float64 `json:"duration_s"`
+				Warning *string
+			}
+			Output float64 `json:"output_throughput"`
+		}
+		if err := json.Unmarshal(result["steady_state"], &steady); err != nil {
+			t.Fatalf("%s: steady_state %s: %v", name, result["steady_state"], err)
+		}
+		users := int(name[len("r-concurrency=")] - '0')
+		if w := steady.Window; w.Target != users || w.Least != users || w.Peak != users || strconv.Itoa(w.Total) != prompts || w.Seconds <= 0 || w.Warning != nil || steady.Output <= 0 {
+			t.Errorf("%s: steady_state %s", name, result["steady_state"])
 		}
 	}
 }

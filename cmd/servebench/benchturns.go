@@ -48,6 +48,12 @@ func printTurns(w io.Writer, result *scenario.Result) (json.RawMessage, error) {
 		}
 		turns[rec.Turn].Add(rec)
 	}
+	perSecond := func(n int) any {
+		if result.Summary.Duration <= 0 {
+			return nil
+		}
+		return float64(n) / result.Summary.Duration
+	}
 	t := &lines{w: w}
 	t.say("%s", centre(" By Turn: means, latencies in ms ", 96, "="))
 	t.say("%-6s %9s %7s %10s %10s %10s %10s %10s %10s", "Turn", "completed", "failed", "prompt tok", "cached tok", "output tok", "TTFT", "TPOT", "E2EL")
@@ -55,9 +61,22 @@ func printTurns(w io.Writer, result *scenario.Result) (json.RawMessage, error) {
 	for _, n := range slices.Sorted(maps.Keys(turns)) {
 		s := turns[n].Summary(m, "", "")
 		d := &argparse.Dict{}
-		d.Set("turn", n+1)
+		d.Set("turn_index", n)
+		d.Set("num_samples", s.Requests)
 		d.Set("completed", s.Completed)
 		d.Set("failed", s.Failed)
+		// Over the whole load, as the native client has them.
+		total := func(count, throughput string, tokens *int, unknown int) {
+			var n, rate any
+			if tokens != nil && unknown == 0 {
+				n, rate = *tokens, perSecond(*tokens)
+			}
+			d.Set(count, n)
+			d.Set(throughput, rate)
+		}
+		total("total_input_tokens", "input_throughput", s.InputTokens, s.InputUnknown)
+		total("total_output_tokens", "output_throughput", s.OutputTokens, s.OutputUnknown)
+		d.Set("request_throughput", perSecond(s.Completed))
 		row := []any{n + 1, s.Completed, s.Failed}
 		mean := func(key string, total *int, unknown int) {
 			if total == nil || s.Completed == unknown {

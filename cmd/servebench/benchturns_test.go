@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -106,10 +107,15 @@ func TestMultiTurnCarriesTheHistory(t *testing.T) {
 	}
 	var result struct {
 		NumPrompts int `json:"num_prompts"`
+		Duration   float64
 		Turns      []struct {
-			Turn, Completed int
-			TTFT            float64 `json:"mean_ttft_ms"`
-			Output          float64 `json:"mean_output_tokens"`
+			Turn      int `json:"turn_index"`
+			Samples   int `json:"num_samples"`
+			Completed int
+			TTFT      float64 `json:"mean_ttft_ms"`
+			Output    float64 `json:"mean_output_tokens"`
+			Total     int     `json:"total_output_tokens"`
+			Rate      float64 `json:"output_throughput"`
 		} `json:"per_turn_metrics"`
 	}
 	if err := json.Unmarshal(text, &result); err != nil {
@@ -119,7 +125,7 @@ func TestMultiTurnCarriesTheHistory(t *testing.T) {
 		t.Fatalf("%d prompts, %d turns; want 4, 3", result.NumPrompts, len(result.Turns))
 	}
 	for n, turn := range result.Turns {
-		if turn.Turn != n+1 || turn.Completed != 4 || turn.TTFT <= 0 || turn.Output != 2 {
+		if turn.Turn != n || turn.Samples != 4 || turn.Completed != 4 || turn.TTFT <= 0 || turn.Output != 2 || turn.Total != 8 || math.Abs(turn.Rate*result.Duration-8) > 1e-9 {
 			t.Errorf("turn %d: %+v", n, turn)
 		}
 	}

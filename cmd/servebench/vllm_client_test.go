@@ -19,6 +19,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // A recordingProxy passes requests on to a server and keeps what they said and when they came.
@@ -41,9 +43,8 @@ func (p *recordingProxy) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	p.proxy.ServeHTTP(w, req)
 }
 
-// throughProxy gives run the URL of a recording proxy before the server, and returns the requests that came, those of the load in the
-// order of their numbers: what is sent within 20 ms may arrive in any order, anything else must come in that of the numbers.
-func throughProxy(t *testing.T, port string, run func(url string)) []string {
+// throughProxy gives run the URL of a recording proxy before the server.
+func throughProxy(t *testing.T, port string, run func(url string)) *recordingProxy {
 	t.Helper()
 	target, err := url.Parse("http://127.0.0.1:" + port)
 	if err != nil {
@@ -54,7 +55,13 @@ func throughProxy(t *testing.T, port string, run func(url string)) []string {
 	server := httptest.NewServer(p)
 	defer server.Close()
 	run(server.URL)
+	return p
+}
 
+// byNumber are the requests that came, those of the load in the order of their numbers: what is sent within 20 ms may arrive in any
+// order, anything else must come in that of the numbers.
+func (p *recordingProxy) byNumber(t *testing.T) []string {
+	t.Helper()
 	type arrival struct {
 		number int // -1 for what is not of the load
 		text   string
@@ -68,6 +75,7 @@ func throughProxy(t *testing.T, port string, run func(url string)) []string {
 				continue
 			}
 			id := h[1]
+			var err error
 			if a.number, err = strconv.Atoi(id[strings.LastIndex(id, "-")+1:]); err != nil {
 				t.Fatalf("request %d has the id %q", i, id)
 			}
@@ -138,13 +146,13 @@ func TestVLLMClient(t *testing.T) {
 					}
 					t.Fatalf("vLLM's client: %v\n%s", err, stdout)
 				}
-			})
+			}).byNumber(t)
 			got := throughProxy(t, port, func(url string) {
 				status, stdout, stderr := servebench(t, append(append([]string{"bench", "serve"}, argv...), "--base-url", url, "--result-dir", t.TempDir(), "--compat", "vllm")...)
 				if status != 0 {
 					t.Fatalf("exit %d\n%s\n%s", status, stdout, stderr)
 				}
-			})
+			}).byNumber(t)
 			t.Logf("%d requests of vLLM's client, %d of ours", len(want), len(got))
 			for i := range max(len(got), len(want)) {
 				g, w := "(none)", "(none)"
@@ -164,6 +172,75 @@ func TestVLLMClient(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(golden, "cases.jsonl"), cases.Bytes(), 0o666); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestVLLMMultiTurn runs vLLM's multi-turn script, which no package holds, and ours on one real server that answers the same each time: the same
+// questions must be asked in the same order, with the same histories and limits.
+func TestVLLMMultiTurn(t *testing.T) {
+	dir := vllm(t)
+	script := os.Getenv("SERVEBENCH_MULTI_TURN")
+	if script == "" {
+		t.Skip("needs the folder of vLLM's script: SERVEBENCH_MULTI_TURN=.../benchmarks/multi_turn")
+	}
+	model := filepath.Join(dir, "models", "tiny-qwen")
+	port := startVLLM(t, dir, "tiny-qwen", "--override-generation-config", `{"temperature": 0}`)
+	license, err := filepath.Abs(filepath.Join("..", "..", "LICENSE"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := t.TempDir()
+	spec := write(t, filepath.Join(files, "spec.json"), fmt.Sprintf(`{"filetype": "generate_conversations", "num_conversations": 5, "text_files": [%q], "prompt_input": {
+		"num_turns": {"distribution": "uniform", "min": 2, "max": 7}, "common_prefix_num_tokens": {"distribution": "constant", "value": 30},
+		"prefix_num_tokens": {"distribution": "lognormal", "average": 20, "max": 60}, "num_tokens": {"distribution": "poisson", "alpha": 70}},
+		"prompt_output": {"num_tokens": {"distribution": "uniform", "min": 3, "max": 9}}}`, license))
+	for _, words := range []string{"--seed 4", "--seed 9 -k 3", "-k 3 --conversation-sampling random --request-rate 50", "--warmup-step --max-turns 3", "-k2 -n 5 --limit-min-tokens 2 --limit-max-tokens 4", "--limit-max-tokens -1 -n 2"} {
+		t.Run(words, func(t *testing.T) {
+			argv := append(strings.Fields(words), "-i", spec, "-m", model)
+			want := questions(t, throughProxy(t, port, func(url string) {
+				client := exec.CommandContext(t.Context(), filepath.Join(dir, "venv", "bin", "python"), append([]string{filepath.Join(script, "benchmark_serving_multi_turn.py"), "-u", url}, argv...)...)
+				if out, err := client.CombinedOutput(); err != nil {
+					t.Fatalf("the script: %v\n%s", err, out)
+				}
+			}))
+			got := questions(t, throughProxy(t, port, func(url string) {
+				if status, _, stderr := servebench(t, append([]string{"bench", "multi-turn", "-u", url}, argv...)...); status != 0 {
+					t.Fatalf("exit %d\n%s", status, stderr)
+				}
+			}))
+			t.Logf("%d questions", len(want))
+			if diff := cmp.Diff(want, got); diff != "" || len(want) == 0 {
+				t.Errorf("questions (-script +ours):\n%s", diff)
+			}
+		})
+	}
+}
+
+// questions are the messages and limits of the chat requests in the order in which they came.
+func questions(t *testing.T, p *recordingProxy) (list []string) {
+	t.Helper()
+	for _, q := range p.requests {
+		if q.Path != "/v1/chat/completions" {
+			continue
+		}
+		var b struct {
+			Model    string
+			Messages json.RawMessage
+			Max      *int `json:"max_tokens"`
+			Limit    *int `json:"max_completion_tokens"`
+			Stream   bool
+		}
+		if err := json.Unmarshal([]byte(q.Body), &b); err != nil {
+			t.Fatal(err)
+		}
+		limit := "no limit"
+		for _, n := range []*int{b.Max, b.Limit} {
+			if n != nil {
+				limit = strconv.Itoa(*n)
+			}
+		}
+		list = append(list, fmt.Sprintf("%s %t %s %s", b.Model, b.Stream, limit, b.Messages))
+	}
+	return list
 }
 
 // metricsCase is a run of vLLM's client as a line of testdata/golden/metrics/cases.jsonl.

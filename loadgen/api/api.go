@@ -104,6 +104,14 @@ func (m *members) add(key string, value []byte) { *m = append(*m, member{key, va
 
 func (m *members) str(key, value string)    { m.add(key, python.AppendString(nil, value)) }
 func (m *members) num(key string, n int)    { m.add(key, fmt.Appendf(nil, "%d", n)) }
+
+// limit adds how many tokens an answer may have, 0 too, as vLLM's client does; a negative number sets no limit.
+func (m *members) limit(key string, n int) {
+	if n >= 0 {
+		m.num(key, n)
+	}
+}
+
 func (m *members) raw(key, value string)    { m.add(key, []byte(value)) }
 func (m *members) flag(key string, on bool) { m.add(key, fmt.Appendf(nil, "%t", on)) }
 

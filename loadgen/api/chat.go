@@ -25,7 +25,7 @@ func (chat) Body(r loadgen.Request, o *Options) (Body, error) {
 	var m members
 	m.str("model", o.model(r))
 	m.add("messages", list)
-	m.num("max_completion_tokens", r.Sample.OutputTokens)
+	m.limit("max_completion_tokens", r.Sample.OutputTokens)
 	m.stream(o)
 	return m.finish(r, o)
 }

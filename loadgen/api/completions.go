@@ -25,7 +25,7 @@ func (completions) Body(r loadgen.Request, o *Options) (Body, error) {
 	if !o.Plain {
 		m.raw("repetition_penalty", "1.0")
 	}
-	m.num("max_tokens", r.Sample.OutputTokens)
+	m.limit("max_tokens", r.Sample.OutputTokens)
 	switch {
 	case o.Logprobs != nil:
 		m.raw("logprobs", strconv.Itoa(*o.Logprobs))

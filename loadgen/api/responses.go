@@ -25,7 +25,7 @@ func (responses) Body(r loadgen.Request, o *Options) (Body, error) {
 	var m members
 	m.str("model", o.model(r))
 	m.add("input", input)
-	m.num("max_output_tokens", r.Sample.OutputTokens)
+	m.limit("max_output_tokens", r.Sample.OutputTokens)
 	m.flag("stream", !o.NoStream)
 	m.raw("store", "false")
 	return m.finish(r, o)

@@ -25,6 +25,9 @@ func (r *runner) conversations(ctx context.Context, tok datasets.Tokenizer, firs
 	if n == 0 {
 		n = first.Len()
 	}
+	if needed := max(r.Load.Concurrency, 1) * max(c.Held, 1); c.Together && n < needed {
+		return nil, fmt.Errorf("load.conversations: %d conversations are fewer than the %d that users hold from the start: with together the load would end at once", n, needed)
+	}
 	recorded := r.Dataset.Name == "sharegpt" || r.Dataset.Name == "conversations"
 	turns, begins := c.turns(n, uint64(r.Seed), func(i int) int {
 		if !recorded {

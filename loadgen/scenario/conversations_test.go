@@ -114,3 +114,14 @@ func TestConversationsNameThemselves(t *testing.T) {
 		}
 	}
 }
+
+func TestConversationsTooFewToEndTogether(t *testing.T) {
+	s := &Scenario{
+		Model: "m", Backend: "openai-chat", Dataset: Dataset{Name: "conversations", Path: recordedTalks(t, 1, 2, 1)},
+		Load: Load{Concurrency: 2, Conversations: &Conversations{Held: 2, Together: true}},
+	}
+	_, err := Run(t.Context(), s, Options{Dir: filepath.Join(t.TempDir(), "run"), Sim: true, NoCanary: true})
+	if want := "3 conversations are fewer than the 4 that users hold from the start"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v; want %s", err, want)
+	}
+}

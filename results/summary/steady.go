@@ -20,8 +20,13 @@ type Steady struct {
 	From, To results.Moment
 	Dips     int
 	Dipped   time.Duration
-	// Requests began and ended inside; the latencies are theirs. Ended counts those that ended inside, wherever they began.
-	Requests, Ended int
+	// Peak is the most requests in flight.
+	Peak int
+	// Requests began and ended inside; the latencies are theirs. Began counts those that began inside, Ended those that ended inside, whatever
+	// became of them else; Answered counts all of the load.
+	Requests, Began, Ended, Answered int
+	// InputTokens are those of the requests that began inside; InputUnknown counts requests of which they are not known.
+	InputTokens, InputUnknown int
 	// OutputTokens are those whose events came inside: a reply's tokens, not its events, spread over its events where the server
 	// does not say how many each one held.
 	OutputTokens float64
@@ -57,8 +62,11 @@ func SteadyState(records iter.Seq2[*results.Record, error], users int, share flo
 	// A reply that ends at the moment the next request goes leaves no gap: its user was busy all along.
 	slices.SortFunc(changes, func(a, b change) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(b.by, a.by)) })
 	n, fell := 0, results.Moment(0)
-	for _, c := range changes {
+	for i, c := range changes {
 		n += c.by
+		if i+1 == len(changes) || changes[i+1].at > c.at {
+			s.Peak = max(s.Peak, n)
+		}
 		switch {
 		case c.by > 0 && n == s.Threshold:
 			if s.From == 0 {
@@ -83,7 +91,19 @@ func SteadyState(records iter.Seq2[*results.Record, error], users int, share flo
 		if rec.Kind != results.Load || !rec.OK() || from == 0 {
 			continue
 		}
+		s.Answered++
 		s.OutputTokens += s.tokens(rec)
+		if from >= s.From && from < s.To {
+			s.Began++
+			switch n := rec.InputTokens; {
+			case rec.Usage != nil && rec.Usage.Prompt > 0:
+				s.InputTokens += rec.Usage.Prompt
+			case n >= 0:
+				s.InputTokens += n
+			default:
+				s.InputUnknown++
+			}
+		}
 		if to >= s.From && to <= s.To {
 			s.Ended++
 		}

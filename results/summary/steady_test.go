@@ -41,6 +41,9 @@ func TestSteadyState(t *testing.T) {
 	if s.Ended != 3 || s.Requests != 2 || s.OutputTokens != 60 {
 		t.Errorf("%d ended, %d whole, %v tokens; want 3, 2, 60", s.Ended, s.Requests, s.OutputTokens)
 	}
+	if s.Peak != 2 || s.Began != 3 || s.Answered != 4 {
+		t.Errorf("peak %d, %d began, %d answered; want 2, 3, 4", s.Peak, s.Began, s.Answered)
+	}
 	if got := s.Stats["e2el"].Mean; got != 4000 {
 		t.Errorf("mean e2el %v ms; want 4000: the requests from 1 to 4 and from 3 to 8", got)
 	}
