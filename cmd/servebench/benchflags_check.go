@@ -646,8 +646,8 @@ func (c *checker) turns() {
 	if c.MultiTurnTurns < 1 {
 		c.add(atStart, "--multi-turn-num-turns %d: must be above 0", c.MultiTurnTurns)
 	}
-	if c.MultiTurnMinTurns < 0 || c.MultiTurnMaxTurns < c.MultiTurnMinTurns || c.MultiTurnMaxTurns > 0 && c.MultiTurnMinTurns == 0 {
-		c.add(atStart, "--multi-turn-min-turns %d, --multi-turn-max-turns %d: give 1 <= min <= max, or neither", c.MultiTurnMinTurns, c.MultiTurnMaxTurns)
+	if least, most := c.turnRange(); least < 0 || most < least {
+		c.add(atStart, "--multi-turn-min-turns %d, --multi-turn-max-turns %d: give 1 <= min <= max, or neither; one alone goes with --multi-turn-num-turns %d", c.MultiTurnMinTurns, c.MultiTurnMaxTurns, c.MultiTurnTurns)
 	}
 	if !(c.MultiTurnDelayMS >= 0) {
 		c.add(atStart, "--multi-turn-delay-ms %s: must not be negative", argparse.FloatRepr(c.MultiTurnDelayMS))

@@ -14,17 +14,38 @@ import (
 
 // talk makes the load one of conversations.
 func (o *benchOptions) talk(s *scenario.Scenario) {
-	s.Load.Conversations = &scenario.Conversations{
-		Turns: o.MultiTurnTurns, MinTurns: o.MultiTurnMinTurns, MaxTurns: o.MultiTurnMaxTurns, TurnInputLen: o.PerTurnInputLen,
+	least, most := o.turnRange()
+	c := &scenario.Conversations{
+		Turns: o.MultiTurnTurns, MinTurns: least, MaxTurns: most, TurnInputLen: o.PerTurnInputLen,
 		SharedPrefix: o.MultiTurnGlobalPrefix, OwnPrefix: o.MultiTurnConversationPart,
 	}
-	if o.DatasetName == "sharegpt" && !o.Given("multi_turn_num_turns") {
-		s.Load.Conversations.Turns = 0 // all that were recorded
+	s.Load.Conversations = c
+	if o.DatasetName == "sharegpt" {
+		if !o.Given("multi_turn_num_turns") {
+			c.Turns = 0 // all that were recorded
+		}
+		if c.MinTurns == 0 && c.MaxTurns > 0 { // at most so many
+			c.Turns, c.MaxTurns = c.MaxTurns, 0
+		}
 	}
 	s.Load.Think = scenario.Duration(o.MultiTurnDelayMS * 1e6)
 	if o.MultiTurnConcurrency != nil {
 		s.Load.Concurrency = *o.MultiTurnConcurrency
 	}
+}
+
+// turnRange is the range that numbers of turns are drawn from, zeros without one. An end that was not given is --multi-turn-num-turns,
+// except for recorded conversations, which end anyway.
+func (o *benchOptions) turnRange() (least, most int) {
+	least, most = o.MultiTurnMinTurns, o.MultiTurnMaxTurns
+	switch {
+	case least == 0 && most == 0:
+	case least == 0 && o.DatasetName != "sharegpt":
+		least = o.MultiTurnTurns
+	case most == 0:
+		most = o.MultiTurnTurns
+	}
+	return least, most
 }
 
 // printTurns prints the figures of each turn, and gives them for the result file.

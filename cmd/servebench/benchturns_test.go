@@ -138,7 +138,7 @@ func TestMultiTurnOfRecordedConversations(t *testing.T) {
 	for _, tc := range []struct {
 		flags string
 		want  int
-	}{{"", 4}, {"--multi-turn-num-turns 2", 3}} {
+	}{{"", 4}, {"--multi-turn-num-turns 2", 3}, {"--multi-turn-max-turns 2", 3}} {
 		sessions, _ := talked(t, append([]string{"--dataset-name", "sharegpt", "--dataset-path", file, "--num-prompts", "2", "--disable-shuffle"}, strings.Fields(tc.flags)...)...)
 		n := 0
 		for _, turns := range sessions {
