@@ -102,8 +102,8 @@ type member struct {
 
 func (m *members) add(key string, value []byte) { *m = append(*m, member{key, value}) }
 
-func (m *members) str(key, value string)    { m.add(key, python.AppendString(nil, value)) }
-func (m *members) num(key string, n int)    { m.add(key, fmt.Appendf(nil, "%d", n)) }
+func (m *members) str(key, value string) { m.add(key, python.AppendString(nil, value)) }
+func (m *members) num(key string, n int) { m.add(key, fmt.Appendf(nil, "%d", n)) }
 
 // limit adds how many tokens an answer may have, 0 too, as vLLM's client does; a negative number sets no limit.
 func (m *members) limit(key string, n int) {
