@@ -85,26 +85,28 @@ func readJSON(dir, name string, into any) (found bool, err error) {
 	return true, nil
 }
 
+// readConfig reads tokenizer_config.json. modern says that it lists the added tokens.
+func readConfig(dir string) (fields map[string]json.RawMessage, modern bool, err error) {
+	fields = map[string]json.RawMessage{}
+	if _, err := readJSON(dir, "tokenizer_config.json", &fields); err != nil {
+		return nil, false, err
+	}
+	if _, modern = fields["added_tokens_decoder"]; modern {
+		return fields, true, nil
+	}
+	// Older folders keep the named tokens in a file of their own, which wins.
+	older := map[string]json.RawMessage{}
+	if _, err := readJSON(dir, "special_tokens_map.json", &older); err != nil {
+		return nil, false, err
+	}
+	maps.Copy(fields, older)
+	return fields, false, nil
+}
+
 // configure reads the files beside tokenizer.json and adds the tokens they name,
 // in the order transformers 5 adds them: it decides their ids.
-func (t *Tokenizer) configure(dir string) error {
-	fields := map[string]json.RawMessage{}
-	if _, err := readJSON(dir, "tokenizer_config.json", &fields); err != nil {
-		return err
-	}
+func (t *Tokenizer) configure(dir string, fields map[string]json.RawMessage, modern bool) error {
 	where := filepath.Join(dir, "tokenizer_config.json")
-	_, modern := fields["added_tokens_decoder"]
-	if !modern {
-		// Older folders keep the named tokens in a file of their own, which wins.
-		older := map[string]json.RawMessage{}
-		if _, err := readJSON(dir, "special_tokens_map.json", &older); err != nil {
-			return err
-		}
-		maps.Copy(fields, older)
-	}
-	if err := t.rebuildAsLlama(dir, fields); err != nil {
-		return err
-	}
 	c := &t.config
 	read := func(name string, into any) error {
 		raw, ok := fields[name]

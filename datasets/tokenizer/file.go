@@ -125,6 +125,9 @@ type file struct {
 	PostProcessor json.RawMessage `json:"post_processor"`
 	Decoder       json.RawMessage `json:"decoder"`
 	Model         json.RawMessage `json:"model"`
+
+	// exact reads scores as they are written, not as the library's own reader does.
+	exact bool
 }
 
 type fileToken struct {
@@ -139,16 +142,28 @@ type fileToken struct {
 
 // parse builds a tokenizer from the text of a tokenizer.json.
 func parse(data []byte) (*Tokenizer, error) {
-	var f file
-	if err := json.Unmarshal(data, &f); err != nil {
+	f, err := readFile(data)
+	if err != nil {
+		return nil, err
+	}
+	return f.build()
+}
+
+func readFile(data []byte) (*file, error) {
+	f := &file{}
+	if err := json.Unmarshal(data, f); err != nil {
 		return nil, fmt.Errorf("%s", plainJSON(err))
 	}
+	return f, nil
+}
+
+func (f *file) build() (*Tokenizer, error) {
 	if f.Version != nil && *f.Version != "1.0" {
 		return nil, fmt.Errorf("version: %q is not known: have \"1.0\"", *f.Version)
 	}
 	t := &Tokenizer{added: newAddedVocabulary()}
 	var err error
-	if t.model, err = parseModel(f.Model); err != nil {
+	if t.model, err = parseModel(f.Model, f.exact); err != nil {
 		return nil, err
 	}
 	if t.normalize, err = parseNormalizer("normalizer", f.Normalizer); err != nil {
@@ -171,7 +186,7 @@ func parse(data []byte) (*Tokenizer, error) {
 	return t, nil
 }
 
-func parseModel(raw json.RawMessage) (model, error) {
+func parseModel(raw json.RawMessage, exact bool) (model, error) {
 	p, ok, err := partOf("model", raw)
 	if err != nil {
 		return nil, err
@@ -197,7 +212,7 @@ func parseModel(raw json.RawMessage) (model, error) {
 	case "BPE":
 		return parseBPE(p)
 	case "Unigram":
-		return parseUnigram(p)
+		return parseUnigram(p, exact)
 	case "WordPiece":
 		v, err := p.vocabulary()
 		if err != nil {
@@ -307,7 +322,7 @@ func mergeLines(lines []string, errorf func(string, ...any) error) ([]mergeConfi
 	return merges, nil
 }
 
-func parseUnigram(p part) (model, error) {
+func parseUnigram(p part, exact bool) (model, error) {
 	var raw [][]json.RawMessage
 	if err := p.read("vocab", &raw); err != nil {
 		return nil, err
@@ -321,7 +336,11 @@ func parseUnigram(p part) (model, error) {
 		if err := json.Unmarshal(pair[0], &vocab[i].text); err != nil {
 			return nil, p.errorf("vocab[%d]: %s", i, plainJSON(err))
 		}
-		if vocab[i].score, err = serdeFloat(pair[1]); err != nil {
+		read := serdeFloat
+		if exact {
+			read = func(raw json.RawMessage) (f float64, err error) { return f, json.Unmarshal(raw, &f) }
+		}
+		if vocab[i].score, err = read(pair[1]); err != nil {
 			return nil, p.errorf("vocab[%d]: %s", i, plainJSON(err))
 		}
 	}

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -51,7 +52,11 @@ func Load(path string) (*Tokenizer, error) {
 			return nil, err
 		}
 	}
-	t, err := loadFile(file)
+	fields, modern, err := readConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	t, err := loadFile(dir, file, fields)
 	if err != nil {
 		return nil, err
 	}
@@ -59,14 +64,14 @@ func Load(path string) (*Tokenizer, error) {
 	if abs, err := filepath.Abs(dir); err == nil {
 		t.name = filepath.Base(abs)
 	}
-	if err := t.configure(dir); err != nil {
+	if err := t.configure(dir, fields, modern); err != nil {
 		return nil, err
 	}
 	t.table = t.newDecodeTable()
 	return t, nil
 }
 
-func loadFile(file string) (*Tokenizer, error) {
+func loadFile(dir, file string, fields map[string]json.RawMessage) (*Tokenizer, error) {
 	if filepath.Ext(file) != ".json" {
 		return loadRanks(file)
 	}
@@ -74,7 +79,14 @@ func loadFile(file string) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := parse(data)
+	f, err := readFile(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if err := f.rebuild(dir, fields); err != nil {
+		return nil, err
+	}
+	t, err := f.build()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
