@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -41,6 +42,7 @@ const (
 func doctorCommand() *cobra.Command {
 	var address string
 	var concurrency int
+	var insecure bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Say whether this machine can measure, how exactly, and what to change",
@@ -57,13 +59,14 @@ concurrency. With --url it also measures the round trip to a server, without sen
 			list := examine("/", concurrency)
 			list = append(list, stamps(), clockSync(), rehearse(cmd.Context(), concurrency))
 			if address != "" {
-				list = append(list, roundTrip(cmd.Context(), address)...)
+				list = append(list, roundTrip(cmd.Context(), address, insecure)...)
 			}
 			return tell(cmd.OutOrStdout(), list)
 		},
 	}
 	cmd.Flags().StringVar(&address, "url", "", "address of a server, to measure the round trip to it")
 	cmd.Flags().IntVar(&concurrency, "concurrency", 100, "streams at once that the machine is to measure")
+	cmd.Flags().BoolVar(&insecure, "insecure", false, "do not check its TLS certificate")
 	return cmd
 }
 
@@ -233,7 +236,7 @@ func rehearse(ctx context.Context, concurrency int) finding {
 }
 
 // roundTrip measures the way to a server: the connection, as the kernels see it, and an empty question.
-func roundTrip(ctx context.Context, address string) []finding {
+func roundTrip(ctx context.Context, address string, insecure bool) []finding {
 	const what = "round trip"
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -243,7 +246,7 @@ func roundTrip(ctx context.Context, address string) []finding {
 	clock := wire.NewClock()
 	dialer := &wire.Dialer{Clock: clock, Timeout: 5 * time.Second}
 	var kernel time.Duration
-	transport := &http.Transport{DialContext: func(ctx context.Context, network, to string) (net.Conn, error) {
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: insecure}, DialContext: func(ctx context.Context, network, to string) (net.Conn, error) {
 		conn, err := dialer.DialContext(ctx, network, to)
 		if err == nil {
 			if info, ok := wire.From(conn).Info(); ok {
@@ -263,7 +266,12 @@ func roundTrip(ctx context.Context, address string) []finding {
 		}
 		resp, err := client.Do(req)
 		if err != nil {
-			return []finding{{state: amiss, what: what, says: err.Error(), change: "is the server up, and the address right?"}}
+			f := finding{state: amiss, what: what, says: err.Error(), change: "is the server up, and the address right?"}
+			var certificate *tls.CertificateVerificationError
+			if errors.As(err, &certificate) {
+				f.change = "let this machine know who signed the server's certificate, or give --insecure, here and to the load"
+			}
+			return []finding{f}
 		}
 		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20))
 		resp.Body.Close()

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -54,6 +56,31 @@ func TestDoctorOnAMachinesFiles(t *testing.T) {
 		}
 		if len(got) != len(tc.want) {
 			t.Errorf("%s: %q; want %q", tc.name, got, tc.want)
+		}
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
+	defer server.Close()
+	for _, tc := range []struct {
+		address  string
+		insecure bool
+		state    string
+		change   string
+	}{
+		{server.URL, true, noticed, ""},
+		{server.URL, false, amiss, "give --insecure"},
+		{closed.URL, false, amiss, "is the server up"},
+		{"here:80", false, amiss, "give http://host:port"},
+	} {
+		list := roundTrip(t.Context(), tc.address, tc.insecure)
+		if len(list) != 1 || list[0].state != tc.state || !strings.Contains(list[0].change, tc.change) || (list[0].change == "") != (tc.change == "") {
+			t.Errorf("%s, insecure %t: %+v; want %s and %q", tc.address, tc.insecure, list, tc.state, tc.change)
 		}
 	}
 }
