@@ -10,11 +10,11 @@ import (
 
 // StallNames are the kinds of stall in words.
 var StallNames = map[summary.StallKind]string{
-	summary.ServerStall:  "all streams at once (server)",
+	summary.ServerStall:  "all streams at once",
 	summary.GroupStall:   "several streams at once",
-	summary.RequestStall: "one stream alone (request)",
-	summary.ClientStall:  "read late (client)",
-	summary.LoneStall:    "the only stream (server or request)",
+	summary.RequestStall: "one stream alone",
+	summary.ClientStall:  "tokens read late",
+	summary.LoneStall:    "the only stream",
 }
 
 // stalls prints what held streams up, in a line each.
@@ -29,7 +29,7 @@ func (t *table) stalls(s *summary.Summary) {
 		return
 	}
 	for _, k := range st.Kinds {
-		t.text(StallNames[k.Kind]+":", fmt.Sprintf("%d, longest %.1f ms, %.3f s lost", k.Count, float64(k.Longest)/1e6, k.Lost.Seconds()))
+		t.text(fmt.Sprintf("%s (%s):", StallNames[k.Kind], k.Kind), fmt.Sprintf("%d, longest %.1f ms, %.3f s lost", k.Count, float64(k.Longest)/1e6, k.Lost.Seconds()))
 	}
 	if st.Unclassed > 0 {
 		t.text("Long gaps too many to class:", fmt.Sprintf("%d, the shortest", st.Unclassed))
