@@ -140,6 +140,44 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
+// FuzzClasses: whatever a folder says of its class is built or refused.
+func FuzzClasses(f *testing.F) {
+	models := []string{
+		`{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"],"byte_fallback":true}`, `{"type":"WordPiece","vocab":{"a":0,"[UNK]":1}}`,
+		`{"type":"Unigram","vocab":[["a",-1],["<unk>",-2.5],["▁",-3],["b",-1]]}`,
+	}
+	for name, c := range classes {
+		for _, model := range models {
+			f.Add(`{"model":`+model+`}`, `{"tokenizer_class":"`+name+`","do_lower_case":false}`, `{"model_type":"qwen2"}`, "a b")
+			f.Add(`{"model":`+model+`,"normalizer":{"type":"Precompiled","precompiled_charsmap":""}}`, `{"tokenizer_class":"`+name+`Fast"}`, c.kind, "a b")
+		}
+	}
+	f.Fuzz(func(t *testing.T, data, config, model, text string) {
+		var fields map[string]json.RawMessage
+		file, err := readFile([]byte(data))
+		if err != nil || json.Unmarshal([]byte(config), &fields) != nil || fields == nil {
+			return
+		}
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(model), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if file.rebuild(dir, fields) != nil {
+			return
+		}
+		tok, err := file.build()
+		if err != nil || tok.configure(dir, fields, false) != nil {
+			return
+		}
+		tok.table = tok.newDecodeTable()
+		if ids, err := tok.Encode(text, true); err == nil {
+			if _, err := tok.Decode(ids); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 // FuzzRegex rewrites any pattern: an error or a finder whose stretches cover the text.
 func FuzzRegex(f *testing.F) {
 	f.Add(patternO200k, "Hello World 123")
