@@ -341,6 +341,13 @@ func (o *benchOptions) once(cmd *cobra.Command, i *interrupts, s *scenario.Scena
 	if o.Strict {
 		talk.loaded(profileOf(result))
 	}
+	if result.Summary != nil && o.Strict {
+		for _, f := range result.Summary.Failures {
+			if f.Class == results.FailRequest { // the original dies of a request that it cannot put together
+				return result, failed(errors.Join(err, errors.New(f.Examples[0].Message)))
+			}
+		}
+	}
 	if fault := o.FaultAt(afterLoad); fault != nil && result.Summary != nil {
 		return result, failed(errors.Join(err, talk.outcome(result.Summary), fault))
 	}
