@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"servebench/internal/argparse"
+	"servebench/loadgen/scenario"
 )
 
 // goldenLines are the lines of a file of recordings of the original.
@@ -557,6 +558,19 @@ func TestWhatTheFlagsComeTo(t *testing.T) {
 	}
 	if o := mustParse(t, "--dataset-name", "timed-trace", "--dataset-path", "x"); !o.SelfTimed || !o.IgnoreEOS || o.DatasetName != "timed_trace" {
 		t.Errorf("timed trace: %t %t %s", o.SelfTimed, o.IgnoreEOS, o.DatasetName)
+	}
+	for words, want := range map[string]scenario.Server{
+		"":                   {},
+		"--http-version 1.1": {},
+		"--http-version 2 --insecure --proxy http://p:3128": {HTTP2: true, Insecure: true, Proxy: "http://p:3128"},
+	} {
+		s, err := mustParse(t, strings.Fields(words)...).scenario()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Server; got.HTTP2 != want.HTTP2 || got.Insecure != want.Insecure || got.Proxy != want.Proxy {
+			t.Errorf("%q: %+v; want %+v", words, got, want)
+		}
 	}
 	if o := mustParse(t, "--compat", "vllm"); !o.Strict || o.Endpoint != "/v1/completions" {
 		t.Errorf("compat: %t %s", o.Strict, o.Endpoint)
