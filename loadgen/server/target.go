@@ -115,6 +115,9 @@ func (t Target) Do(ctx context.Context, method, path string, body []byte) ([]byt
 	if path == "/metrics" {
 		request.Header.Set("Accept", metricsAccept)
 	}
+	// Servers close connections that were idle for a few seconds (uvicorn after five), often in the moment of the next question. A POST on
+	// such a connection is lost unless the transport may send it again on a new one; this key says so, and is not sent itself.
+	request.Header["Idempotency-Key"] = []string{}
 	response, err := t.client().Do(request)
 	if err != nil {
 		return nil, t.unreachable(ctx, err)

@@ -346,3 +346,51 @@ func TestLocal(t *testing.T) {
 		}
 	}
 }
+
+// A server closes the connection that it kept, at the moment of the next question: the question goes out again on a new one.
+func TestPostOutlivesAnIdleConnection(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	served := make(chan error, 1)
+	go func() {
+		for number := range 2 {
+			conn, err := l.Accept()
+			if err != nil {
+				served <- err
+				return
+			}
+			in := bufio.NewReader(conn)
+			request, err := http.ReadRequest(in)
+			if err == nil {
+				if _, there := request.Header["Idempotency-Key"]; there {
+					err = errors.New("the key went over the wire")
+				}
+				_, _ = io.Copy(io.Discard, request.Body)
+				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"tokens\":[1, 2]}")
+			}
+			if number == 0 { // the second question meets a reset
+				_, _ = in.ReadByte()
+				_ = conn.(*net.TCPConn).SetLinger(0)
+			}
+			conn.Close()
+			if err != nil {
+				served <- err
+				return
+			}
+		}
+		served <- nil
+	}()
+	target := Target{BaseURL: "http://" + l.Addr().String(), Client: &http.Client{Transport: &http.Transport{}}}
+	for range 2 {
+		if ids, err := target.Tokenize(t.Context(), "m", "a b", false); err != nil || len(ids) != 2 {
+			l.Close() // nobody comes again
+			t.Errorf("got %v, %v; want two tokens", ids, err)
+		}
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
