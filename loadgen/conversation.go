@@ -53,12 +53,7 @@ func (s *stageRun) talk() {
 		return
 	}
 	s.end = s.start
-	if s.index == 0 {
-		s.Live.Started.Store(int64(s.start))
-	}
-	if s.began != nil {
-		s.began()
-	}
+	s.begins()
 	pool := &talkPool{stageRun: s}
 	var users conc.WaitGroup
 	for u := range s.Users {

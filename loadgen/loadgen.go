@@ -134,6 +134,8 @@ type Live struct {
 	MaxInFlight atomic.Int64
 	// Started is when the first stage began, a Moment; 0 before.
 	Started atomic.Int64
+	// Stages counts those that have begun.
+	Stages atomic.Int64
 	// Busy is the integral over time of the requests in flight, in nanoseconds, once all have ended.
 	Busy atomic.Int64
 }

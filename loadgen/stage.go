@@ -79,18 +79,24 @@ func (s *stageRun) run() {
 		return
 	}
 	s.end = s.start
-	if s.index == 0 {
-		s.Live.Started.Store(int64(s.start))
-	}
-	if s.began != nil {
-		s.began()
-	}
+	s.begins()
 	if s.Users > 0 {
 		s.closedLoop(ctx)
 	} else {
 		s.openLoop(ctx)
 	}
 	s.finish()
+}
+
+// begins tells that the stage begins.
+func (s *stageRun) begins() {
+	if s.index == 0 {
+		s.Live.Started.Store(int64(s.start))
+	}
+	s.Live.Stages.Store(int64(s.index + 1))
+	if s.began != nil {
+		s.began()
+	}
 }
 
 // finish marks that the stage sends nothing more.

@@ -91,10 +91,11 @@ func (b Bracket) Do(ctx context.Context, load func(context.Context) error) (sess
 
 // A Window is a part of a load.
 type Window struct {
-	// From returns when the profile is to begin; nil is at once. See After and OnceRunning.
+	// From returns when the profile is to begin; nil is at once. See After, OnceRunning and When.
 	From func(context.Context) error
-	// For is how long it lasts; zero is until the load has ended.
-	For time.Duration
+	// For is how long it lasts; zero is until the load has ended. Until returns when the profile is to end before that; nil is never.
+	For   time.Duration
+	Until func(context.Context) error
 }
 
 // During profiles a window of the load. The requests that run when the window ends stand still until the
@@ -167,11 +168,36 @@ func (b Bracket) window(ctx context.Context, w Window, ended <-chan struct{}) (s
 		defer timer.Stop()
 		over = timer.C
 	}
+	var reached chan struct{}
+	if w.Until != nil {
+		reached = make(chan struct{})
+		watch.Go(func() {
+			_ = w.Until(waiting) // it ends at the load's end at the latest
+			close(reached)
+		})
+	}
 	select {
 	case <-over:
+	case <-reached:
 	case <-waiting.Done():
 	}
 	return session, nil
+}
+
+// When is a window's From or Until: when ok is true, which is asked every millisecond. It must be cheap.
+func When(ok func() bool) func(context.Context) error {
+	return func(ctx context.Context) error {
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for !ok() {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		return nil
+	}
 }
 
 // After is a window's From: d after the load began.

@@ -355,16 +355,30 @@ func sleep(ctx context.Context, d time.Duration) error {
 func TestAWindowOfALoad(t *testing.T) {
 	load := func(ctx context.Context) error { return sleep(ctx, 60*time.Second) }
 	second := func(ns, began int64) float64 { return float64(ns-began) / 1e9 }
+	// at is true from so many seconds after the first question, which comes when the load begins or, of an Until, when the profile has begun.
+	at := func(n int) func(context.Context) error {
+		var asked time.Time
+		return When(func() bool {
+			if asked.IsZero() {
+				asked = time.Now()
+			}
+			return time.Since(asked) >= time.Duration(n)*time.Second
+		})
+	}
 	for _, tc := range []struct {
 		name        string
 		w           Window
 		start, stop float64 // seconds after the load began; 0 did not happen
 		missed      bool
 	}{
-		{"from 10 s for 5 s", Window{After(10 * time.Second), 5 * time.Second}, 10, 15, false},
-		{"from 10 s to the end", Window{After(10 * time.Second), 0}, 10, 60, false},
-		{"longer than the load", Window{After(50 * time.Second), time.Hour}, 50, 60, false},
-		{"after the load", Window{After(70 * time.Second), time.Second}, 0, 0, true},
+		{"from 10 s for 5 s", Window{From: After(10 * time.Second), For: 5 * time.Second}, 10, 15, false},
+		{"from 10 s to the end", Window{From: After(10 * time.Second)}, 10, 60, false},
+		{"longer than the load", Window{From: After(50 * time.Second), For: time.Hour}, 50, 60, false},
+		{"after the load", Window{From: After(70 * time.Second), For: time.Second}, 0, 0, true},
+		{"from one moment to another", Window{From: at(20), Until: at(15)}, 20, 35, false},
+		{"the length ends it first", Window{From: at(20), For: 5 * time.Second, Until: at(15)}, 20, 25, false},
+		{"the load ends it first", Window{From: at(20), Until: at(100)}, 20, 60, false},
+		{"a moment that does not come", Window{From: at(100), Until: at(1)}, 0, 0, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

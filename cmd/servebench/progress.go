@@ -25,7 +25,7 @@ type progress struct {
 	mu       sync.Mutex
 	phase    string
 	bar      *progressbar.ProgressBar
-	recent   *summary.Recorder
+	recent   *summary.Rolling
 	live     *loadgen.Live
 	planned  int
 	span     time.Duration
@@ -36,8 +36,8 @@ type progress struct {
 	dirty    bool // an unfinished line is on the terminal
 }
 
-// recentValues bounds what the live figures keep in memory; beyond it they come from histograms.
-const recentValues = 1 << 17
+// recently is how far the live latencies look back.
+const recently = 10 * time.Second
 
 func newProgress(w io.Writer) *progress {
 	f, ok := w.(*os.File)
@@ -97,7 +97,7 @@ func (p *progress) Loading(live *loadgen.Live, planned int, span time.Duration) 
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.live, p.planned, p.span, p.began = live, planned, span, time.Now()
-	p.recent = summary.NewRecorder(summary.Config{Limit: recentValues})
+	p.recent = summary.NewRolling(recently)
 	p.stop = make(chan struct{})
 	every := 10 * time.Second
 	if p.terminal && !p.quiet {
@@ -154,13 +154,21 @@ func (p *progress) status() string {
 	if n := p.live.Failed.Load(); n > 0 {
 		text += fmt.Sprintf(", %d failed", n)
 	}
-	recent := p.recent.Live()
-	for _, f := range []struct {
+	ttft, itl := p.recent.Latencies(time.Now())
+	if (ttft != nil || itl != nil) && elapsed > recently {
+		text += fmt.Sprintf(", last %v:", recently)
+	} else if ttft != nil || itl != nil {
+		text += ","
+	}
+	for i, f := range []struct {
 		name   string
 		values *[2]float64
-	}{{"TTFT", recent.TTFT}, {"ITL", recent.ITL}} {
+	}{{"TTFT", ttft}, {"ITL", itl}} {
 		if f.values != nil {
-			text += fmt.Sprintf(", %s p50 %.1f p99 %.1f ms", f.name, f.values[0], f.values[1])
+			if i > 0 && ttft != nil {
+				text += ","
+			}
+			text += fmt.Sprintf(" %s p50 %.1f p99 %.1f ms", f.name, f.values[0], f.values[1])
 		}
 	}
 	return text
@@ -170,7 +178,7 @@ func (p *progress) Record(rec *results.Record) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.recent != nil && rec.Kind == results.Load {
-		p.recent.Add(rec)
+		p.recent.Add(rec, time.Now())
 	}
 }
 

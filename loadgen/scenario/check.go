@@ -1,11 +1,13 @@
 package scenario
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"servebench/datasets"
@@ -269,11 +271,34 @@ func (s *Scenario) checkProfile(f *faults) {
 	if !slices.Contains([]string{"", "vllm", "sglang", "none"}, p.Kind) {
 		f.add("profile.kind", "no profiler %q: have vllm, sglang, none", p.Kind)
 	}
-	if p.From != 0 && p.OnceRunning != 0 {
-		f.add("profile.once_running", "the bracket starts after a time or once so many requests run: give one of from and once_running")
+	var starts []string
+	for _, one := range []struct {
+		name  string
+		given bool
+	}{{"from", p.From != 0}, {"once_running", p.OnceRunning != 0}, {"once_in_flight", p.OnceInFlight != 0}, {"stage", p.Stage != ""}} {
+		if one.given {
+			starts = append(starts, one.name)
+		}
 	}
-	if (p.From != 0 || p.OnceRunning != 0) && p.For == 0 {
+	if len(starts) > 1 {
+		f.add("profile."+starts[1], "the bracket starts once: give one of %s", strings.Join(starts, ", "))
+	}
+	if len(starts) > 0 && starts[0] != "stage" && p.For == 0 {
 		f.add("profile.for", "a bracket inside the load needs a length")
+	}
+	if p.OnceRunning < 0 || p.OnceInFlight < 0 {
+		f.add("profile."+starts[0], "numbers of requests must not be negative")
+	}
+	if _, ok := s.stageNamed(p.Stage); p.Stage != "" && !ok {
+		var have []string
+		for i, stage := range s.Stages {
+			have = append(have, cmp.Or(stage.Name, strconv.Itoa(i+1)))
+		}
+		if have == nil {
+			f.add("profile.stage", "the load has no stages: give stages, or from and for")
+		} else {
+			f.add("profile.stage", "no stage %q: have %s", p.Stage, strings.Join(have, ", "))
+		}
 	}
 	if p.Steps < 0 || p.Skip < 0 {
 		f.add("profile.steps", "steps must not be negative")
@@ -281,6 +306,15 @@ func (s *Scenario) checkProfile(f *faults) {
 	if p.Collect != "" && !strings.Contains(p.Collect, "${dest}") {
 		f.add("profile.collect", "the command must name ${dest}, the folder to bring the files to")
 	}
+}
+
+// stageNamed is the index of a stage by its name, or by its number from 1.
+func (s *Scenario) stageNamed(name string) (int, bool) {
+	if i := slices.IndexFunc(s.Stages, func(stage Stage) bool { return stage.Name == name }); i >= 0 && name != "" {
+		return i, true
+	}
+	n, err := strconv.Atoi(name)
+	return n - 1, err == nil && n >= 1 && n <= len(s.Stages)
 }
 
 // sends says whether requests are sent at all: scripts and one-bucket profiles load themselves.

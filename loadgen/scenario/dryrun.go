@@ -196,6 +196,12 @@ func (p *Preview) steps(r *runner, launches bool) {
 			when = fmt.Sprintf("from %v after its start, for %v", r.Profile.From, r.Profile.For)
 		case r.Profile.OnceRunning > 0:
 			when = fmt.Sprintf("once %d requests run, for %v", r.Profile.OnceRunning, r.Profile.For)
+		case r.Profile.OnceInFlight > 0:
+			when = fmt.Sprintf("once %d requests are in flight, for %v", r.Profile.OnceInFlight, r.Profile.For)
+		case r.Profile.Stage != "" && r.Profile.For > 0:
+			when = fmt.Sprintf("from the beginning of stage %s, for %v", r.Profile.Stage, r.Profile.For)
+		case r.Profile.Stage != "":
+			when = "stage " + r.Profile.Stage
 		}
 		say("profile %s", when)
 	}

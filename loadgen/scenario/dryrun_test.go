@@ -137,7 +137,7 @@ func TestCheckFileReportsAllFaults(t *testing.T) {
 	if err == nil {
 		t.Fatal("no faults found")
 	}
-	for _, want := range []string{":1:18: cannot construct", `:3:1: there is no key "datset"`, ":2:10: backend: ", ":4:7: seed: -1 is outside"} {
+	for _, want := range []string{`:1:18: "many" is no whole number`, `:3:1: there is no key "datset"`, ":2:10: backend: ", ":4:7: seed: -1 is outside"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("no fault %q in\n%v", want, err)
 		}

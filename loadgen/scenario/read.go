@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -153,7 +155,7 @@ func read(name, dir string) (text []byte, source string, err error) {
 			return text, "preset " + name, nil
 		}
 		if _, statErr := os.Stat(name); statErr != nil {
-			return nil, "", fmt.Errorf("no preset and no file %q: presets are %s", name, strings.Join(Presets(), ", "))
+			return nil, "", fmt.Errorf("%w %q: presets are %s", errNoPreset, name, strings.Join(Presets(), ", "))
 		}
 	}
 	if !filepath.IsAbs(name) && dir != "" && dir != "." {
@@ -162,6 +164,8 @@ func read(name, dir string) (text []byte, source string, err error) {
 	text, err = os.ReadFile(name)
 	return text, name, err
 }
+
+var errNoPreset = errors.New("no preset and no file")
 
 func (l *loader) parse(name string, text []byte) (*yaml.Node, error) {
 	l.sources = append(l.sources, source{name, strings.Split(string(text), "\n")})
@@ -193,9 +197,14 @@ func (l *loader) extend(node *yaml.Node, dir string) (*yaml.Node, error) {
 	if i < 0 {
 		return node, nil
 	}
-	base := node.Content[i+1].Value
+	base := node.Content[i+1]
 	node.Content = slices.Delete(node.Content, i, i+2)
-	parent, err := l.load(base, dir)
+	parent, err := l.load(base.Value, dir)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoPreset) {
+		p := Problem{Path: "extends", Message: err.Error()}
+		l.at(&p, base.Line, base.Column)
+		return nil, Problems{p}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -329,6 +338,12 @@ func (l *loader) decode(node *yaml.Node) (*Scenario, error) {
 		}
 	}
 	if len(found) > 0 {
+		slices.SortStableFunc(found, func(a, b Problem) int {
+			if a.Source != b.Source {
+				return 0
+			}
+			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+		})
 		return nil, found
 	}
 	return s, nil
@@ -430,8 +445,16 @@ func plain(message string) string {
 	for _, prefix := range []string{"scenario.", "*scenario."} {
 		message = strings.ReplaceAll(message, prefix, "")
 	}
+	if m := constructed.FindStringSubmatch(message); m != nil {
+		if want, ok := map[string]string{"int": "whole number", "int64": "whole number", "float64": "number", "bool": "yes or no: write true or false"}[m[2]]; ok {
+			return fmt.Sprintf("%q is no %s", m[1], want)
+		}
+	}
 	return message
 }
+
+// constructed is how the library words a value of the wrong type.
+var constructed = regexp.MustCompile("^cannot construct !!\\w+ `(.*)` into (\\w+)$")
 
 // UnmarshalYAML reads words from a list or a line.
 func (w *Words) UnmarshalYAML(node *yaml.Node) error {

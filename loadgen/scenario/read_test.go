@@ -138,3 +138,13 @@ func TestSplit(t *testing.T) {
 		}
 	}
 }
+
+func TestExtendsNothingHasItsPlace(t *testing.T) {
+	for base, want := range map[string]string{
+		"nothing-there": `x.yaml:2:10: extends: no preset and no file "nothing-there": presets are `, "no.yaml": "x.yaml:2:10: extends: open no.yaml",
+	} {
+		if _, err := Parse("x.yaml", "name: x\nextends: "+base+"\n"); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "    extends: "+base+"\n             ^") {
+			t.Errorf("%v; want %s and an arrow", err, want)
+		}
+	}
+}

@@ -810,12 +810,9 @@ func (r *runner) bracket(ctx context.Context, plan loadgen.Plan, planned int, re
 		Progress: func(p profiles.Phase, d time.Duration) { r.Watcher.Waiting(d, string(p)) },
 	}
 	r.Watcher.Phase("starting the profiler")
-	switch {
-	case r.Profile.From > 0:
-		r.session, err = b.During(ctx, profiles.Window{From: profiles.After(time.Duration(r.Profile.From)), For: time.Duration(r.Profile.For)}, load)
-	case r.Profile.OnceRunning > 0:
-		r.session, err = b.During(ctx, profiles.Window{From: profiles.OnceRunning(r.target, r.Profile.OnceRunning, 0), For: time.Duration(r.Profile.For)}, load)
-	default:
+	if w, ok := r.window(plan.Live); ok {
+		r.session, err = b.During(ctx, w, load)
+	} else {
 		r.session, err = b.Do(ctx, func(ctx context.Context) error {
 			defer r.Watcher.Phase("stopping the profiler: the server writes its trace, which can take minutes")
 			defer r.drain(ctx)
@@ -832,6 +829,27 @@ func (r *runner) bracket(ctx context.Context, plan loadgen.Plan, planned int, re
 		}
 	}
 	return err
+}
+
+// window is the part of the load that is profiled; false for all of it.
+func (r *runner) window(live *loadgen.Live) (profiles.Window, bool) {
+	p := r.Profile
+	w := profiles.Window{For: time.Duration(p.For)}
+	switch {
+	case p.From > 0:
+		w.From = profiles.After(time.Duration(p.From))
+	case p.OnceRunning > 0:
+		w.From = profiles.OnceRunning(r.target, p.OnceRunning, 0)
+	case p.OnceInFlight > 0:
+		w.From = profiles.When(func() bool { return live.InFlight.Load() >= int64(p.OnceInFlight) })
+	case p.Stage != "":
+		i, _ := r.stageNamed(p.Stage)
+		w.From = profiles.When(func() bool { return live.Stages.Load() > int64(i) })
+		w.Until = profiles.When(func() bool { return live.Stages.Load() > int64(i)+1 })
+	default:
+		return w, false
+	}
+	return w, true
 }
 
 func (r *runner) noteSession(kind string) {

@@ -267,8 +267,11 @@ type Profile struct {
 	// From and For bracket a part of the load only: from so long after its start, for so long.
 	From Duration `yaml:"from,omitempty" json:"from,omitempty"`
 	For  Duration `yaml:"for,omitempty" json:"for,omitempty"`
-	// OnceRunning starts the bracket when the server says that so many requests run.
-	OnceRunning int `yaml:"once_running,omitempty" json:"once_running,omitempty"`
+	// OnceRunning starts the bracket when the server says that so many requests run, OnceInFlight when the client has so many in flight.
+	OnceRunning  int `yaml:"once_running,omitempty" json:"once_running,omitempty"`
+	OnceInFlight int `yaml:"once_in_flight,omitempty" json:"once_in_flight,omitempty"`
+	// Stage brackets one stage, by its name or its number from 1: from its beginning until the next one begins or, with For, for so long.
+	Stage string `yaml:"stage,omitempty" json:"stage,omitempty"`
 	// Steps asks the server to profile so many engine steps, after Skip of them.
 	Steps int `yaml:"steps,omitempty" json:"steps,omitempty"`
 	Skip  int `yaml:"skip,omitempty" json:"skip,omitempty"`

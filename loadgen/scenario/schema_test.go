@@ -141,7 +141,7 @@ body: {exact: {a: 1}, ignore_eos: true, logprobs: 1, request_id_prefix: r, no_st
 warmup: {requests: 1, ready_check: 1s}
 load: {requests: 1, duration: 1s, concurrency: 2, rate: 3.5, arrival: gamma, burstiness: 2, ramp: {shape: linear, from: 1, to: 2.5}, replay: true, think: 1s, max_rate: 2.5, probe_rate: 1}
 stages: [{name: a, requests: 3, rate: inf}]
-profile: {kind: vllm, optional: true, traces: t, collect: c, ranks: 1, within: 1s, from: 1s, for: 1s, once_running: 1, steps: 1, skip: 1, prefix: p, unverified: [u]}
+profile: {kind: vllm, optional: true, traces: t, collect: c, ranks: 1, within: 1s, from: 1s, for: 1s, once_running: 1, once_in_flight: 1, stage: s, steps: 1, skip: 1, prefix: p, unverified: [u]}
 objectives: {goodput: {ttft: 1s}, max_failures: 1, bounds: ["p99 ttft <= 1s"]}
 report: {metrics: [ttft], percentiles: [99.9], texts: true, compat: vllm}
 sim: {profiler: gaudi, warmup: true, stacks: true, max_num_seqs: 1, first_token: 1ms, between_tokens: 1ms}

@@ -401,36 +401,6 @@ func outputOf(rec *results.Record, b results.Basis) Output {
 	return o
 }
 
-// Live is a glance at a run that is going on.
-type Live struct {
-	Requests, Completed, Failed int
-	OutputTokens                int
-	// TTFT and ITL are the median and the 99th percentile in milliseconds; nil when there are none.
-	TTFT, ITL *[2]float64
-}
-
-// Live is cheap enough for a progress bar.
-func (r *Recorder) Live() Live {
-	l := Live{Requests: r.counts.requests, Completed: r.counts.completed, Failed: r.counts.failed, OutputTokens: r.counts.output}
-	for _, s := range r.series {
-		if s.basis != r.config.Basis || s.count == 0 {
-			continue
-		}
-		median, ok := s.quick(50)
-		high, _ := s.quick(99)
-		if !ok {
-			continue
-		}
-		switch s.metric.Name {
-		case "ttft":
-			l.TTFT = &[2]float64{median, high}
-		case "itl":
-			l.ITL = &[2]float64{median, high}
-		}
-	}
-	return l
-}
-
 // Summary sums up what was added. The manifest says how the run was made; before and after are the server's /metrics.
 func (r *Recorder) Summary(m *results.Manifest, before, after string) *Summary {
 	c := &r.counts

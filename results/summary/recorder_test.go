@@ -439,16 +439,31 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-func TestLive(t *testing.T) {
-	r := NewRecorder(Config{})
-	if l := r.Live(); l.TTFT != nil || l.ITL != nil || l.Requests != 0 {
-		t.Errorf("nothing yet: %+v", l)
+// TestRolling lets time pass: what ended more than eleven seconds ago is forgotten, what ended less than ten ago is not.
+func TestRolling(t *testing.T) {
+	r := NewRolling(10 * time.Second)
+	began := time.Unix(1_700_000_000, 0)
+	at := func(s float64) time.Time { return began.Add(time.Duration(s * float64(time.Second))) }
+	if ttft, itl := r.Latencies(at(0)); ttft != nil || itl != nil {
+		t.Errorf("nothing yet: %v, %v", ttft, itl)
 	}
-	r.Add(reply(0, 0, 100*ms, 10*ms, 3))
-	r.Add(failure(1, 0, results.FailCut, ""))
-	l := r.Live()
-	if l.Requests != 2 || l.Completed != 1 || l.Failed != 1 || l.OutputTokens != 3 || math.Abs(l.TTFT[0]-100) > 0.1 || math.Abs(l.ITL[1]-10) > 0.01 {
-		t.Errorf("%+v", l)
+	r.Add(reply(0, 0, 100*ms, 10*ms, 3), at(1))
+	r.Add(failure(1, 0, results.FailCut, ""), at(1))
+	r.Add(reply(2, 0, 300*ms, 30*ms, 3), at(8))
+	for _, tc := range []struct {
+		at, ttft50, ttft99, itl99 float64 // zero for nothing
+	}{{9, 100, 300, 30}, {10.9, 100, 300, 30}, {12, 300, 300, 30}, {18.9, 300, 300, 30}, {19, 0, 0, 0}, {1000, 0, 0, 0}} {
+		ttft, itl := r.Latencies(at(tc.at))
+		if ttft == nil || itl == nil {
+			ttft, itl = new([2]float64), new([2]float64)
+		}
+		if near := func(got, want float64) bool { return math.Abs(got-want) <= 0.01*want }; !near(ttft[0], tc.ttft50) || !near(ttft[1], tc.ttft99) || !near(itl[1], tc.itl99) {
+			t.Errorf("after %v s: TTFT %v, ITL %v; want %+v", tc.at, *ttft, *itl, tc)
+		}
+	}
+	r.Add(reply(3, 0, 50*ms, 5*ms, 3), at(1001))
+	if ttft, _ := r.Latencies(at(1001)); ttft == nil || math.Abs(ttft[0]-50) > 0.5 {
+		t.Errorf("after a long silence: %v", ttft)
 	}
 }
 

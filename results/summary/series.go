@@ -108,14 +108,6 @@ func (s *series) dist(percentiles []float64, sorted []float64) *Dist {
 	return d
 }
 
-// quick is a percentile for live display, in milliseconds.
-func (s *series) quick(p float64) (float64, bool) {
-	if s.count == s.outside {
-		return 0, false
-	}
-	return milliseconds(time.Duration(s.histogram.ValueAtPercentile(p))), true
-}
-
 func milliseconds(d time.Duration) float64 { return float64(d) / 1e6 }
 
 // moments are the sum and the sum of squares of whole numbers, exact to 128 bits, so that no order of
