@@ -44,7 +44,6 @@ type multiTurnOptions struct {
 	// shares are the parts of the requests, from the first on, that are left out of the figures: one table each.
 	shares []float64
 	held   int
-	values *argparse.Values
 }
 
 const (
@@ -52,7 +51,7 @@ const (
 	multiTurnSummary = `Loads a server with conversations whose turns carry the answers before them, as benchmark_serving_multi_turn.py of vLLM does: a command line for
 that script works unchanged.`
 	multiTurnExample = `  servebench sim --port 8000 &
-  servebench bench multi-turn -i talks.json -m m -u http://localhost:8000 -p 4 -k 8 --no-early-stop`
+  servebench bench multi-turn -i talks.json -m facebook/opt-125m -u http://localhost:8000 -p 2 --no-early-stop`
 )
 
 // multiTurnParser is the parser that fills o, in the order of the original's table.
@@ -282,7 +281,6 @@ func benchMultiTurn(cmd *cobra.Command, i *interrupts, args []string) error {
 	case err != nil:
 		return err
 	}
-	o.values = values
 	if err := o.check(); err != nil {
 		return err
 	}
@@ -387,8 +385,7 @@ func (o *multiTurnOptions) run(cmd *cobra.Command, i *interrupts) error {
 	if result.Summary != nil {
 		err = errors.Join(err, printRun(cmd.OutOrStdout(), result.Summary, result.Server, report.Options{}))
 		_, turnsErr := printTurns(cmd.OutOrStdout(), result)
-		err = errors.Join(err, turnsErr)
-		if err == nil {
+		if err = errors.Join(err, turnsErr); err == nil {
 			err = r.finish(cmd.OutOrStdout(), cmd.ErrOrStderr(), result)
 		}
 		if keep {

@@ -314,6 +314,7 @@ func TestMultiTurnCommandLinesThatMakeNoSense(t *testing.T) {
 	for _, tc := range []struct{ flags, want string }{
 		{"-p 4", "has 3 conversations for 4 clients: give fewer --num-clients"},
 		{"-k 4", "has 3 conversations: --max-active-conversations must not be more"},
+		{"-p 3 --warmup-step", "after the first turns 2 conversations are fewer than the 3 that users hold from the start"},
 	} {
 		if _, status, _, stderr := multiTurn(t, file, strings.Fields(tc.flags)...); status != 1 || !strings.Contains(stderr, tc.want) {
 			t.Errorf("%s: exit %d; want 1 and %q\n%s", tc.flags, status, tc.want, stderr)

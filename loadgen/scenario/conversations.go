@@ -25,8 +25,8 @@ func (r *runner) conversations(ctx context.Context, tok datasets.Tokenizer, firs
 	if n == 0 {
 		n = first.Len()
 	}
-	if needed := max(r.Load.Concurrency, 1) * max(c.Held, 1); c.Together && n < needed {
-		return nil, fmt.Errorf("load.conversations: %d conversations are fewer than the %d that users hold from the start: with together the load would end at once", n, needed)
+	if err := r.enough(n, ""); err != nil {
+		return nil, err
 	}
 	recorded := r.Dataset.Name == "sharegpt" || r.Dataset.Name == "conversations"
 	turns, begins := c.turns(n, uint64(r.Seed), func(i int) int {
@@ -62,6 +62,16 @@ func (r *runner) conversations(ctx context.Context, tok datasets.Tokenizer, firs
 		}
 	}
 	return talk, nil
+}
+
+// enough says whether conversations are as many as users hold from the start: where all end together, the load would end at once.
+func (r *runner) enough(conversations int, when string) error {
+	c := r.Load.Conversations
+	if needed := max(r.Load.Concurrency, 1) * max(c.Held, 1); c.Together && conversations < needed {
+		return fmt.Errorf("load.conversations: %s%d conversations are fewer than the %d that users hold from the start: with together the load would end at once",
+			when, conversations, needed)
+	}
+	return nil
 }
 
 // stage is the load of conversations. Their first turns are sent here, if that is to be done before it.
@@ -146,7 +156,7 @@ func (t *talk) warm(ctx context.Context, users int) error {
 			return err
 		}
 	}
-	first := 0
+	first, left := 0, 0
 	t.warmed = make([]loadgen.Conversation, len(t.turns))
 	for c, whole := range begun {
 		if replies[c] == nil {
@@ -158,7 +168,9 @@ func (t *talk) warm(ctx context.Context, users int) error {
 			}
 			return whole.Next(turn+1, reply)
 		}}
-		first += whole.Turns - 1
+		if first += whole.Turns - 1; whole.Turns > 1 {
+			left++
+		}
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -166,7 +178,7 @@ func (t *talk) warm(ctx context.Context, users int) error {
 	case first == 0:
 		return errors.New("nothing is left after the first turns: they all failed, or no conversation has a second")
 	}
-	return nil
+	return t.enough(left, "after the first turns ")
 }
 
 // usualTurns is the length of a conversation that nothing else says.

@@ -15,6 +15,7 @@ elif [ "$status" != 0 ]; then
 fi
 cd "$here/../.."
 dir=$(cd "$dir" && pwd)
+# SERVEBENCH_MULTI_TURN, the folder benchmarks/multi_turn of vLLM's source, has its multi-turn script run beside ours too: no package holds it.
 SERVEBENCH_VLLM=$dir go test -count=1 -v -timeout 30m -run '^TestVLLM' ./cmd/servebench
 # What vLLM's client measured there, every figure computed again from its own times.
 SERVEBENCH_GOLDEN=$dir/golden go test -count=1 -v -run '^TestGoldenMetrics$' ./results/report
