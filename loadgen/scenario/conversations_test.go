@@ -7,7 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"servebench/loadgen"
+	"servebench/loadgen/sim"
 	"servebench/results"
 )
 
@@ -123,5 +126,39 @@ func TestConversationsTooFewToEndTogether(t *testing.T) {
 	_, err := Run(t.Context(), s, Options{Dir: filepath.Join(t.TempDir(), "run"), Sim: true, NoCanary: true})
 	if want := "3 conversations are fewer than the 4 that users hold from the start"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v; want %s", err, want)
+	}
+}
+
+// The shards of a load number the turns after the first ones as one process does.
+func TestConversationsOfShardsAfterTheFirstTurns(t *testing.T) {
+	path := recordedTalks(t, 3, 2, 1, 2)
+	l := listen(t, sim.Config{Model: "m", FirstToken: time.Millisecond, BetweenTokens: time.Millisecond})
+	var ids []int
+	for k := range 2 {
+		s := &Scenario{
+			Model: "m", Backend: "openai-chat", Dataset: Dataset{Name: "conversations", Path: path}, Body: Body{RequestIDPrefix: "r-"},
+			Load: Load{Concurrency: 2, Conversations: &Conversations{WarmFirst: true}},
+		}
+		dir := filepath.Join(t.TempDir(), "run")
+		if _, err := Run(t.Context(), s, Options{Dir: dir, URL: l.URL, NoCanary: true, Shard: loadgen.Shard{K: k, N: 2}}); err != nil {
+			t.Fatal(err)
+		}
+		run, err := results.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rec, err := range run.Records() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rec.Kind == results.Load {
+				ids = append(ids, rec.ID)
+			}
+		}
+		run.Close()
+	}
+	slices.Sort(ids)
+	if want := []int{0, 1, 2, 3}; !slices.Equal(ids, want) {
+		t.Errorf("ids %v; want %v", ids, want)
 	}
 }
