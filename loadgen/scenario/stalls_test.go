@@ -3,6 +3,7 @@ package scenario
 import (
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -52,12 +53,11 @@ func TestStallsOfTheSimulator(t *testing.T) {
 			if st == nil || len(st.Worst) == 0 {
 				t.Fatalf("no stalls: %+v", st)
 			}
-			w := st.Worst[0]
-			if w.Kind != tc.kind || w.Streams != tc.held || w.Open != streams {
-				t.Errorf("the worst is of kind %s and held %d of %d streams; want %s, %d of %d", w.Kind, w.Streams, w.Open, tc.kind, tc.held, streams)
-			}
-			if w.Length < stall-50*time.Millisecond {
-				t.Errorf("the worst gap is %v long, want %v or more", w.Length, stall)
+			// A busy machine adds stalls of its own.
+			if !slices.ContainsFunc(st.Worst, func(w summary.Stall) bool {
+				return w.Kind == tc.kind && w.Streams == tc.held && w.Open == streams && w.Length >= stall-50*time.Millisecond
+			}) {
+				t.Errorf("no stall of kind %s that held %d of %d streams for %v among %+v", tc.kind, tc.held, streams, stall, st.Worst)
 			}
 		})
 	}
