@@ -157,9 +157,8 @@ func (r *Recorder) Add(rec *results.Record) {
 		r.outputs = append(r.outputs, numbered{rec.ID, start, output})
 	}
 	r.span(rec)
-	r.stalls.add(rec)
-	if rec.OK() {
-		r.smear.add(rec)
+	if usual := r.stalls.add(rec); rec.OK() {
+		r.smear.add(rec, usual)
 	}
 	r.tally(rec)
 }

@@ -48,8 +48,8 @@ func (e *mostlyZero) p99() *time.Duration {
 	return &d
 }
 
-// add takes the stream of one record.
-func (s *smear) add(rec *results.Record) {
+// add takes the stream of one record, whose usual gap is given; zero when nobody knows it.
+func (s *smear) add(rec *results.Record, usual time.Duration) {
 	chunks := rec.Chunks
 	for from := 0; from < len(chunks); {
 		to := from + 1
@@ -57,7 +57,7 @@ func (s *smear) add(rec *results.Record) {
 			to++
 		}
 		spacing, before := time.Duration(0), time.Duration(0)
-		if n := to - from; n > 1 && chunks[from].Lag >= lateRead {
+		if n := to - from; n > 1 && chunks[from].Lag >= lateFor(usual) {
 			switch {
 			case from > 0:
 				since, _ := chunks[from].At.Sub(chunks[from-1].At)

@@ -24,6 +24,7 @@ func TestSmear(t *testing.T) {
 		{"two in a late read", []read{{50 * ms, 0, 1}, {90 * ms, 3 * ms, 2}, {110 * ms, 0, 1}}, 0, 20 * ms, 2},
 		{"four in a late read", []read{{50 * ms, 0, 1}, {130 * ms, 3 * ms, 4}}, 0, 60 * ms, 4},
 		{"the first with the second", []read{{70 * ms, 3 * ms, 2}, {90 * ms, 0, 1}, {110 * ms, 0, 1}}, 20 * ms, 20 * ms, 1},
+		{"a burst behind a stall, read at once", []read{{50 * ms, 0, 1}, {450 * ms, 3 * ms, 20}}, 0, 0, 0},
 		{"all in one", []read{{70 * ms, 3 * ms, 3}}, 0, 0, 0}, // nothing tells their pace
 	} {
 		var s smear
@@ -33,7 +34,11 @@ func TestSmear(t *testing.T) {
 				rec.Chunks = append(rec.Chunks, results.Chunk{At: results.Moment(r.at), Lag: r.lag, Shared: r.tokens > 1})
 			}
 		}
-		s.add(&rec)
+		usual := time.Duration(0)
+		if len(rec.Chunks) > 8 {
+			usual = 40 * ms
+		}
+		s.add(&rec, usual)
 		largest := func(e *mostlyZero) time.Duration {
 			if e.histogram == nil {
 				return 0

@@ -124,10 +124,11 @@ func LongGap(gaps []time.Duration) (long, usual time.Duration, ok bool) {
 	return max(StallFactor*usual, StallLeast), usual, true
 }
 
-func (s *stalls) add(r *results.Record) {
+// add takes one record and returns the usual gap of its stream; zero when it has too few gaps to tell.
+func (s *stalls) add(r *results.Record) (usual time.Duration) {
 	n := len(r.Chunks)
 	if !r.OK() || n < 2 {
-		return
+		return 0
 	}
 	if len(s.starts) < spanLimit {
 		s.starts, s.ends = append(s.starts, r.Chunks[0].At), append(s.ends, r.Chunks[n-1].Seen(results.VLLM))
@@ -140,11 +141,11 @@ func (s *stalls) add(r *results.Record) {
 	long, usual, ok := LongGap(seen)
 	if !ok {
 		s.short++
-		return
+		return 0
 	}
 	s.streams++
 	if seen[len(seen)-1] <= long {
-		return
+		return usual
 	}
 	for i := 1; i < n; i++ {
 		from, to := r.Chunks[i-1].Seen(results.VLLM), r.Chunks[i].Seen(results.VLLM)
@@ -156,7 +157,11 @@ func (s *stalls) add(r *results.Record) {
 	if len(s.gaps) >= 2*stallLimit {
 		s.cut()
 	}
+	return usual
 }
+
+// lateFor is the least lag of a read that brought several events by which it counts as late in a stream with this usual gap.
+func lateFor(usual time.Duration) time.Duration { return max(lateRead, usual/10) }
 
 // readLate says whether the client is to blame for the gap before the first of the chunks: see ClientStall.
 func readLate(chunks []results.Chunk, gap, usual time.Duration) bool {
@@ -168,7 +173,7 @@ func readLate(chunks []results.Chunk, gap, usual time.Duration) bool {
 	for together < len(chunks) && chunks[together].At == chunks[0].At {
 		together++
 	}
-	return together > 1 && lag >= max(lateRead, usual/10) && 2*time.Duration(together)*usual >= gap
+	return together > 1 && lag >= lateFor(usual) && 2*time.Duration(together)*usual >= gap
 }
 
 // cut keeps the longest gaps.
