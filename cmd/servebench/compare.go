@@ -153,6 +153,11 @@ func (f *compareFlags) grouped(args []string, dash int) ([]namedPaths, error) {
 		return nil, fmt.Errorf("%d runs without a \"--\" between them: write A... -- B..., or two runs alone", len(args))
 	}
 	for i, paths := range parts {
+		for _, path := range paths {
+			if strings.HasPrefix(path, "--") {
+				return nil, fmt.Errorf("%s stands behind the \"--\": flags come before the runs", path)
+			}
+		}
 		if len(paths) == 0 {
 			return nil, errors.New("there is no run on one side of the \"--\"")
 		}

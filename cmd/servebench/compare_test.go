@@ -26,6 +26,7 @@ func TestCompareGroups(t *testing.T) {
 		{groups: []string{"one=a,b", "two=c"}, dash: -1, want: []namedPaths{{"one", []string{"a", "b"}}, {"two", []string{"c"}}}},
 		{args: []string{"a", "b", "c"}, dash: -1, err: `3 runs without a "--" between them: write A... -- B..., or two runs alone`},
 		{args: []string{"a"}, dash: 1, err: `there is no run on one side of the "--"`},
+		{args: []string{"a", "b", "--fail-on", "p99 ttft"}, dash: 1, err: `--fail-on stands behind the "--": flags come before the runs`},
 		{groups: []string{"one=a"}, dash: -1, err: "one --group is not enough: a comparison takes two"},
 		{groups: []string{"one=a", "two"}, dash: -1, err: "--group two: want NAME=A,B"},
 		{groups: []string{"one=a", "two=b"}, args: []string{"c"}, dash: -1, err: "c stands outside every group: with --group, all runs belong to one"},

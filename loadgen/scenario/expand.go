@@ -85,6 +85,17 @@ func (s Scenario) expand(e *expander) (*Scenario, error) {
 		headers[i] = results.Pair{Key: h.Key, Value: e.text(h.Value)}
 	}
 	s.Headers = headers
+	metadata := make(Pairs, len(s.Metadata))
+	for i, p := range s.Metadata {
+		metadata[i] = p // free text, which only these two forms make an offer of
+		if strings.Contains(p.Value, "${env:") || strings.Contains(p.Value, "${file:") {
+			metadata[i].Value = e.text(p.Value)
+		}
+	}
+	s.Metadata = metadata
+	for _, text := range []*string{&s.Model, &s.ServedModel, &s.Tokenizer, &s.Endpoint} {
+		*text = e.text(*text)
+	}
 	s.Dataset.Path = e.text(s.Dataset.Path)
 	s.Dataset.Prompt = e.text(s.Dataset.Prompt)
 	if s.Script != nil {

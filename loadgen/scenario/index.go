@@ -545,8 +545,11 @@ func (x *Index) Marks(p *PointLine) []string {
 	if p.Met != nil {
 		list = append(list, map[bool]string{true: "meets the bounds", false: "misses a bound"}[*p.Met])
 	}
-	if p.Figures != nil && (p.Figures.Client == summary.ClientBound || p.Figures.Client == summary.Degraded) {
-		list = append(list, "client "+string(p.Figures.Client))
+	switch f := p.Figures; {
+	case f != nil && f.Client == summary.ClientBound:
+		list = append(list, "client-bound")
+	case f != nil && f.Client == summary.Degraded:
+		list = append(list, "client degraded")
 	}
 	if x.IsAnswer(p) {
 		list = append(list, "the answer")
