@@ -93,7 +93,7 @@ beyond chance and by more than its bar; one that could not be decided is a warni
 	flags := cmd.Flags()
 	flags.StringArrayVar(&f.groups, "group", nil, "a group of runs: `NAME=A,B`; may be repeated")
 	flags.StringVar(&f.baseline, "baseline", "", "the group that the others are held against: its `name` (default: the first)")
-	flags.StringSliceVar(&f.match, "match", nil, "compare only runs with the same values of these `fields`, such as rate,concurrency")
+	flags.StringSliceVar(&f.match, "match", nil, "compare only runs with the same values of these `fields`, such as rate,concurrency or a path of the scenario, such as dataset.input_len")
 	flags.StringSliceVar(&f.vary, "vary", nil, "`fields` that are meant to differ, such as model")
 	flags.StringSliceVar(&f.metrics, "metric", nil, "the `metrics` to compare: "+list(compare.MetricNames()))
 	flags.StringSliceVar(&f.percentiles, "percentiles", nil, "the `percentiles` of latencies (default 50,90,99,99.9)")

@@ -227,6 +227,11 @@ func Compare(groups []*Group, o Options) (*Report, error) {
 		Schema: "servebench.compare/1", Tool: results.ToolVersion(), Baseline: base.Name, Confidence: o.confidence(), Margin: o.margin(), Seed: o.Seed,
 		groups: groups, order: o.metrics(), percentiles: o.percentiles(), match: o.Match,
 	}
+	for _, name := range o.Match {
+		if err := checkMatch(groups, name); err != nil {
+			return nil, err
+		}
+	}
 	parts := partsOf(base, o.Match)
 	for _, other := range others {
 		theirs := partsOf(other, o.Match)
@@ -323,6 +328,24 @@ func partsOf(g *Group, by []string) []part {
 		parts[i].Runs = append(parts[i].Runs, r)
 	}
 	return parts
+}
+
+// checkMatch says whether any run has a field: one that none has would take unequal runs for equal.
+func checkMatch(groups []*Group, name string) error {
+	var have []string
+	for _, g := range groups {
+		for _, r := range g.Runs {
+			if r.Field(name) != "" {
+				return nil
+			}
+			for _, f := range r.Fields {
+				if !slices.Contains(have, f.Name) {
+					have = append(have, f.Name)
+				}
+			}
+		}
+	}
+	return fmt.Errorf("no run has a field %q to match: have %s, input_length, output_length, or a path of the scenario, such as dataset.input_len", name, strings.Join(have, ", "))
 }
 
 func describe(match []Field) string {

@@ -2,6 +2,7 @@ package compare
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -385,6 +386,31 @@ func TestMatch(t *testing.T) {
 	}
 	if want := "after has no run with rate 200.0: those of before were left out"; !slices.Contains(r.Notes, want) {
 		t.Errorf("notes %q lack %q", r.Notes, want)
+	}
+}
+
+// A path of the scenario cuts a sweep as well as a field does; one that no run has is a mistake, not a match.
+func TestMatchByAPath(t *testing.T) {
+	at := func(length int, own uint64) load {
+		return load{requests: 100, first: float64(length), gap: 10, seed: 1, own: own, change: func(m *results.Manifest) {
+			m.Scenario = json.RawMessage(fmt.Sprintf(`{"dataset":{"input_len":%d},"server":{"command":["serve","x"]},"stages":[{"rate":"3"}]}`, length))
+		}}
+	}
+	o := Options{Draws: 20, Plain: true, Match: []string{"dataset.input_len", "server.command", "stages.0.rate"}}
+	r, err := Compare(groups(t, o, []load{at(64, 1), at(128, 2)}, []load{at(128, 3), at(64, 4)}), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `after against before at dataset.input_len 64, server.command ["serve","x"], stages.0.rate 3`; len(r.Comparisons) != 2 || r.Comparisons[0].name() != want {
+		t.Errorf("%d comparisons, the first %s; want 2, %s", len(r.Comparisons), r.Comparisons[0].name(), want)
+	}
+	o.Match = []string{"dataset.input_length"}
+	if _, err := Compare(groups(t, o, []load{at(64, 1)}, []load{at(64, 4)}), o); err == nil || !strings.Contains(err.Error(), `no run has a field "dataset.input_length" to match: have model, `) {
+		t.Errorf("a field that no run has: %v", err)
+	}
+	o.Match = []string{"input_length"}
+	if r, err := Compare(groups(t, o, []load{at(64, 1)}, []load{at(64, 4)}), o); err != nil || !strings.Contains(r.Comparisons[0].name(), "at input_length ") || strings.Contains(r.Comparisons[0].name(), "unknown") {
+		t.Errorf("by the length that was counted: %v, %+v", err, r)
 	}
 }
 

@@ -52,6 +52,8 @@ type Run struct {
 	objectives bool
 	// duration is the load's in seconds, 0 when not known.
 	duration float64
+	// written is the scenario as it was written; nil when nobody kept it.
+	written any
 	// stages are the names of the load's stages, when there are several.
 	stages []string
 	// stated are figures that a result file states without listing requests, by metric and statistic.
@@ -64,14 +66,45 @@ type Field struct {
 	Value string `json:"value"`
 }
 
-// Field is the value of a field, empty when the run does not say.
+// Field is the value of a field, or at a path of the scenario, as dataset.input_len; empty when the run does not say.
 func (r *Run) Field(name string) string {
 	for _, f := range r.Fields {
 		if f.Name == name {
 			return f.Value
 		}
 	}
-	return ""
+	switch {
+	case name == "input_length" && !math.IsNaN(r.InputLength):
+		return strconv.FormatFloat(r.InputLength, 'f', 0, 64)
+	case name == "output_length" && !math.IsNaN(r.OutputLength):
+		return strconv.FormatFloat(r.OutputLength, 'f', 0, 64)
+	}
+	return setting(r.written, name)
+}
+
+// setting is the value at a path of a scenario, as dataset.input_len; empty when nothing stands there.
+func setting(at any, path string) string {
+	for _, key := range strings.Split(path, ".") {
+		switch inner := at.(type) {
+		case map[string]any:
+			at = inner[key]
+		case []any:
+			n, err := strconv.Atoi(key)
+			if err != nil || n < 0 || n >= len(inner) {
+				return ""
+			}
+			at = inner[n]
+		default:
+			return ""
+		}
+	}
+	switch v := at.(type) {
+	case nil:
+		return ""
+	case string:
+		return v
+	}
+	return compact(at)
 }
 
 // A row is one request.
@@ -350,7 +383,7 @@ func (r *Run) scenario(raw json.RawMessage, add func(name, value string)) {
 		Body    map[string]any   `json:"body"`
 		Load    map[string]any   `json:"load"`
 	}
-	if len(raw) == 0 || json.Unmarshal(raw, &s) != nil {
+	if len(raw) == 0 || json.Unmarshal(raw, &s) != nil || json.Unmarshal(raw, &r.written) != nil {
 		return
 	}
 	for _, key := range []string{"rate", "concurrency", "requests", "burstiness"} {
