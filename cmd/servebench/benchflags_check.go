@@ -347,7 +347,7 @@ func (c *checker) dataset() {
 	if c.NumPrompts <= 0 && !slices.Contains([]string{"custom", "custom_image", "custom_audio", "spec_bench", "speed_bench"}, c.DatasetName) {
 		c.better("--num-prompts %d: dataset %s has no end, so it must be above 0", c.NumPrompts, c.DatasetName)
 		when := afterAdvice
-		if c.NumPrompts < 0 && strings.HasPrefix(c.DatasetName, "random") {
+		if c.NumPrompts < 0 && (strings.HasPrefix(c.DatasetName, "random") || c.DatasetName == "burstgpt") {
 			when = afterModel
 		}
 		c.worse(when, "--num-prompts %d: no requests come of it", c.NumPrompts)

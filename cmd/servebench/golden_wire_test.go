@@ -454,13 +454,16 @@ func membersOf(t *testing.T, text []byte) (keys []string, values map[string]json
 	return keys, values
 }
 
+// compact is a value in one spelling: recordings escape what is not ASCII, or do not.
 func compact(t *testing.T, value json.RawMessage) string {
 	t.Helper()
-	var b bytes.Buffer
-	if err := json.Compact(&b, value); err != nil {
+	var v any
+	dec := json.NewDecoder(bytes.NewReader(value))
+	dec.UseNumber()
+	if err := dec.Decode(&v); err != nil {
 		return string(value)
 	}
-	return b.String()
+	return asJSON(t, v)
 }
 
 func clipped(s string) string {
