@@ -470,7 +470,7 @@ func (x *Index) Text(w io.Writer) error {
 	for _, p := range x.Points {
 		row := strconv.Itoa(p.Number) + "\t"
 		for _, name := range fields {
-			row += shorten(p.Settings.of(name), 40) + "\t"
+			row += x.short(p, name) + "\t"
 		}
 		if len(fields) == 0 {
 			row += p.Name + "\t"
@@ -564,6 +564,27 @@ func (x *Index) IsAnswer(p *PointLine) bool {
 	}
 	v, err := strconv.ParseFloat(p.Settings.of(x.Search.Field), 64)
 	return err == nil && v == *x.Search.Best
+}
+
+// short is a point's value of a field, short enough for a column. Of long values, such as commands, what all have in common at their
+// beginning is left out: what remains tells them apart.
+func (x *Index) short(p *PointLine, field string) string {
+	const most = 40
+	value, common := p.Settings.of(field), ""
+	for i, q := range x.Points {
+		other := q.Settings.of(field)
+		if i == 0 {
+			common = other
+		}
+		for !strings.HasPrefix(other, common) {
+			common = common[:len(common)-1]
+		}
+	}
+	// The word before the difference says what it is of.
+	if cut := strings.LastIndexByte(strings.TrimRight(common[:strings.LastIndexByte(common, ' ')+1], " "), ' ') + 1; len(value) > most && cut > 0 && common != value {
+		value = "... " + value[cut:]
+	}
+	return shorten(value, most)
 }
 
 func shorten(text string, most int) string {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,6 +116,11 @@ func runSearches(ctx context.Context, s *Scenario, o SeriesOptions) (*Index, err
 		inner, err := runSearch(ctx, points[i].scenario, o)
 		if inner != nil {
 			p.take(inner)
+			for _, note := range inner.Notes {
+				if !slices.Contains(x.Notes, note) {
+					x.Notes = append(x.Notes, note)
+				}
+			}
 		}
 		p.Error = ""
 		switch {
@@ -216,13 +222,13 @@ func (x *Index) searchesText(w io.Writer) error {
 	for _, p := range x.Points {
 		row := strconv.Itoa(p.Number) + "\t"
 		for _, name := range fields {
-			row += shorten(p.Settings.of(name), 40) + "\t"
+			row += x.short(p, name) + "\t"
 		}
 		var best, failed, confidence *float64
 		if r := p.Search; r != nil {
 			best, failed = r.Best, r.Failed
 			if r.Confidence != nil {
-				percent := *r.Confidence * 100
+				percent := math.Floor(*r.Confidence * 100) // it is a lower bound
 				confidence = &percent
 			}
 		}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"go.yaml.in/yaml/v4"
+
 	"servebench/results"
 )
 
@@ -220,5 +222,23 @@ func TestInterruptedSearches(t *testing.T) {
 	}
 	if runs != 1 {
 		t.Errorf("%d runs ended; want 1", runs)
+	}
+}
+
+func TestLongValuesAreToldApart(t *testing.T) {
+	const base = "vllm serve facebook/opt-125m --host 127.0.0.1 --port 8000 "
+	x := &Index{}
+	for i, value := range []string{base + "--max-num-seqs 64", base + "--max-num-seqs 256 --enforce-eager --dtype bfloat16"} {
+		x.Points = append(x.Points, &PointLine{Number: i + 1, Settings: Assignments{
+			{"server.command", &yaml.Node{Kind: yaml.ScalarNode, Value: value}}, {"load.concurrency", &yaml.Node{Kind: yaml.ScalarNode, Value: "12"}},
+		}})
+	}
+	for i, want := range []string{"... --max-num-seqs 64", "... --max-num-seqs 256 --enforce-eage..."} {
+		if got := x.short(x.Points[i], "server.command"); got != want {
+			t.Errorf("point %d: %q; want %q", i+1, got, want)
+		}
+		if got := x.short(x.Points[i], "load.concurrency"); got != "12" {
+			t.Errorf("a short value became %q", got)
+		}
 	}
 }
