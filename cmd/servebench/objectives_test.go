@@ -171,6 +171,9 @@ func TestReportOfASweep(t *testing.T) {
 			t.Errorf("%s: exit %d\n%s\n%.300s", format, status, stderr, got)
 		}
 	}
+	if _, page, _ := servebench(t, "report", "--format", "html", out); strings.Contains(page, `href="/`) {
+		t.Error("the page in a file leads to pages that somebody would have to serve")
+	}
 	if status, _, stderr := servebench(t, "report", "--format", "parquet", out); status != 1 || !strings.Contains(stderr, `no format "parquet" of a series: have csv, json, junit, text`) {
 		t.Errorf("parquet of a sweep: exit %d\n%s", status, stderr)
 	}

@@ -93,6 +93,15 @@ func reportSeries(w io.Writer, x *scenario.Index, dir, format, as string) error 
 	case format == "html":
 		s := seriesOf(x, ".")
 		s.Index = ""
+		for i := range s.Points { // nobody serves the pages that these lead to
+			p := &s.Points[i]
+			for n := range p.Runs {
+				p.Runs[n].Link = ""
+			}
+			if p.Search != nil {
+				p.Search.Link = ""
+			}
+		}
 		return page.WriteSeries(w, s)
 	}
 	return x.Write(w, format)
