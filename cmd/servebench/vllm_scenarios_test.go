@@ -131,10 +131,10 @@ func TestVLLMSweep(t *testing.T) {
 	if got := strings.Join(caches, ", "); got != "fresh server, reset, fresh server, reset" && got != "fresh server, fresh server, fresh server, reset" {
 		t.Errorf("servers and their caches: %s", got)
 	}
-	for i := 0; i < 4; i += 2 {
-		if one, four := *x.Points[i].Figures.OutputRate, *x.Points[i+1].Figures.OutputRate; four <= one {
-			t.Errorf("%.1f tokens/s with four at a time, %.1f with one", four, one)
-		}
+	// Which point is faster is the machine's business. That each is on the curve of its server is ours.
+	c := x.Curve("e2el", "p99")
+	if c == nil || len(c.Points) != 4 || len(c.Pareto) == 0 || c.Points[0].Line != c.Points[1].Line || c.Points[1].Line == c.Points[2].Line {
+		t.Errorf("curve %+v; want two points on each of two lines", c)
 	}
 }
 

@@ -228,7 +228,7 @@ func fits(t *tab) error {
 }
 
 func (c *checker) index(t *tab, l look) error {
-	if err := t.visit(c.base+"/", `document.querySelector("#runs tbody tr")`); err != nil {
+	if err := t.visit(c.base+"/", `document.readyState === "complete" && document.querySelector("#runs tbody tr")`); err != nil {
 		return err
 	}
 	return errors.Join(fits(t), c.picture(t, "index-"+l.name, ""))
@@ -277,7 +277,7 @@ func (c *checker) series(t *tab, l look, name string) error {
 
 // compared ticks two runs in the list and compares them.
 func (c *checker) compared(t *tab, l look, pair []string) error {
-	if err := t.visit(c.base+"/", `document.querySelector("#runs tbody tr")`); err != nil {
+	if err := t.visit(c.base+"/", `document.readyState === "complete" && document.querySelector("#runs tbody tr")`); err != nil {
 		return err
 	}
 	for _, name := range pair {
