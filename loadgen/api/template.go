@@ -35,7 +35,22 @@ func (t *template) match(data []byte) ([]byte, bool) {
 			if i++; i == len(text) || bytes.IndexByte([]byte(`"\/bfnrtu`), text[i]) < 0 {
 				return nil, false
 			}
+			if text[i] == 'u' {
+				if len(text)-i <= 4 || !allHex(text[i+1:i+5]) {
+					return nil, false
+				}
+				i += 4
+			}
 		}
 	}
 	return text, true
+}
+
+func allHex(b []byte) bool {
+	for _, c := range b {
+		if _, ok := hex(c); !ok {
+			return false
+		}
+	}
+	return true
 }
