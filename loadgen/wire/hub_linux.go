@@ -200,7 +200,13 @@ func (l *Line) isOver() bool {
 func (l *Line) Rest() { _ = l.watch(unix.EPOLL_CTL_DEL, 0) }
 
 // Resume ends that.
-func (l *Line) Resume() { _ = l.watch(unix.EPOLL_CTL_ADD, unix.EPOLLIN) }
+func (l *Line) Resume() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.isOver() { // else its end would wake the Hub for ever
+		_ = l.watch(unix.EPOLL_CTL_ADD, unix.EPOLLIN)
+	}
+}
 
 // Close closes the connection. A receiver that is attached is told.
 func (l *Line) Close() {
