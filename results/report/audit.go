@@ -25,7 +25,7 @@ func (t *table) ownError(h *summary.Health) {
 	if c := h.Client; c != nil && c.Canary != nil {
 		text += fmt.Sprintf(" (p99 of %d requests, %d tokens", c.Canary.Requests, c.Canary.Events)
 		if late {
-			text += ", and of what late reads brought together"
+			text += "; of what late reads brought together, estimated"
 		}
 		text += ")"
 	}
