@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -129,12 +128,8 @@ func (f *abFlags) hold(cmd *cobra.Command, x *scenario.Index, sides []*scenario.
 		}
 		groups = append(groups, g)
 	}
-	report, err := compare.Compare(groups, o)
-	var refused *compare.RefusedError
-	switch {
-	case errors.As(err, &refused):
-		return failed(err)
-	case err != nil:
+	report, err := compared(groups, o)
+	if err != nil {
 		return err
 	}
 	fmt.Fprintln(cmd.OutOrStdout())

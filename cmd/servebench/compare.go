@@ -72,12 +72,8 @@ beyond chance and by more than its bar; one that could not be decided is a warni
 				}
 				groups = append(groups, group)
 			}
-			report, err := compare.Compare(groups, o)
-			var refused *compare.RefusedError
-			switch {
-			case errors.As(err, &refused):
-				return failed(err)
-			case err != nil:
+			report, err := compared(groups, o)
+			if err != nil {
 				return err
 			}
 			write := compare.Write
@@ -220,6 +216,16 @@ func share(flag, text string) (float64, error) {
 		v /= 100
 	}
 	return v, nil
+}
+
+// compared compares groups. That they may not be compared is the runs' fault; anything else is the command line's.
+func compared(groups []*compare.Group, o compare.Options) (*compare.Report, error) {
+	report, err := compare.Compare(groups, o)
+	var refused *compare.RefusedError
+	if errors.As(err, &refused) {
+		return nil, failed(err)
+	}
+	return report, err
 }
 
 // verdict is the exit status that the gates give. A gate that holds nothing is a mistake, never a pass.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"regexp"
 	"strconv"
 	"strings"
@@ -48,20 +47,9 @@ The moment of the start stands in the manifest: apply it soon after it was print
 		Args:              oneScenario,
 		ValidArgsFunction: completeScenario,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := scenario.Read(args[0], f.sets)
-			if err != nil {
-				return err
-			}
-			text, err := scenario.YAML(args[0], f.sets)
-			if err != nil {
-				return err
-			}
-			manifest, err := f.manifest(s, text, time.Now())
-			if err != nil {
-				return err
-			}
-			_, err = io.WriteString(cmd.OutOrStdout(), manifest)
-			return failed(err)
+			return printFrom(cmd, args[0], f.sets, func(s *scenario.Scenario, text string) (string, error) {
+				return f.manifest(s, text, time.Now())
+			})
 		},
 	}
 	flags := cmd.Flags()

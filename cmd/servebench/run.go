@@ -236,6 +236,24 @@ func oneScenario(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// printFrom prints what is made of a scenario: of its fields, and of its text with what was set.
+func printFrom(cmd *cobra.Command, name string, sets []string, made func(s *scenario.Scenario, text string) (string, error)) error {
+	s, err := scenario.Read(name, sets)
+	if err != nil {
+		return err
+	}
+	text, err := scenario.YAML(name, sets)
+	if err != nil {
+		return err
+	}
+	out, err := made(s, text)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(cmd.OutOrStdout(), out)
+	return failed(err)
+}
+
 func completeScenario(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	return scenario.Presets(), cobra.ShellCompDirectiveDefault
 }

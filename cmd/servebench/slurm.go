@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"regexp"
 	"slices"
@@ -38,20 +37,9 @@ share. The job's exit code is the worst of its tasks and of the merge.`,
 		Args:              oneScenario,
 		ValidArgsFunction: completeScenario,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := scenario.Read(args[0], f.sets)
-			if err != nil {
-				return err
-			}
-			text, err := scenario.YAML(args[0], f.sets)
-			if err != nil {
-				return err
-			}
-			script, err := f.script(s, text)
-			if err != nil {
-				return err
-			}
-			_, err = io.WriteString(cmd.OutOrStdout(), script)
-			return failed(err)
+			return printFrom(cmd, args[0], f.sets, func(s *scenario.Scenario, text string) (string, error) {
+				return f.script(s, text)
+			})
 		},
 	}
 	flags := cmd.Flags()
