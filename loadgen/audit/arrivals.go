@@ -16,15 +16,18 @@ type Arrivals struct {
 	Burstiness float64
 }
 
+// fixed says that there is one distribution of gaps to test.
+func (a Arrivals) fixed() bool { return a.Rate > 0 && !math.IsInf(a.Rate, 1) }
+
 // arrived tests the gaps between requests as they left against the distribution that was asked for, by Kolmogorov and Smirnov. A constant gap
 // has no distribution to test: there the gaps themselves are compared.
-func arrived(due, released []results.Moment, a Arrivals) results.Check {
+func arrived(released []results.Moment, a Arrivals) results.Check {
 	const name = "arrivals: asked and achieved"
 	const fewest = 20
 	switch {
-	case a.Rate <= 0 || math.IsInf(a.Rate, 1):
+	case !a.fixed():
 		return none(name, "no fixed rate was asked for")
-	case len(due) < fewest:
+	case len(released) < fewest:
 		return none(name, "fewer than 20 requests")
 	}
 	sorted := slices.Clone(released)

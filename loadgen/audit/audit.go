@@ -14,6 +14,9 @@ import (
 
 // A Ledger keeps of the records what the audit needs. It is not for concurrent use.
 type Ledger struct {
+	// Arrivals is how the requests are to come.
+	Arrivals Arrivals
+
 	requests, failed int
 	// Of the successful ones, probes included.
 	completed, output, outputKnown     int
@@ -21,11 +24,11 @@ type Ledger struct {
 	cached, cachedKnown                int
 	first, rest, spans                 time.Duration // sums of TTFT, of the time from the first event to the last, and of whole requests
 	firsts, gaps, spanned              int
-	due, released                      []results.Moment
+	released                           []results.Moment // of the first requests of an open loop
 }
 
-// arrivals is how many due times are kept.
-const arrivals = 1 << 20
+// arrivals is how many requests' release is kept, those of the lowest ids: later ones may end before earlier ones.
+const arrivals = 1 << 18
 
 // Add takes one record.
 func (l *Ledger) Add(r *results.Record) {
@@ -40,8 +43,8 @@ func (l *Ledger) Add(r *results.Record) {
 	}
 	if r.Kind == results.Load {
 		l.requests++
-		if r.Due != 0 && r.Released != 0 && len(l.due) < arrivals {
-			l.due, l.released = append(l.due, r.Due), append(l.released, r.Released)
+		if l.Arrivals.fixed() && r.ID < arrivals && r.Due != 0 && r.Released != 0 {
+			l.released = append(l.released, r.Released)
 		}
 	} else {
 		l.probes++
@@ -82,8 +85,6 @@ type Facts struct {
 	Before, After []byte
 	// Busy is the time integral of the requests in flight, as the engine counted them; 0 when it did not. Duration is the load's length.
 	Busy, Duration time.Duration
-	// Arrivals is how requests were to come.
-	Arrivals Arrivals
 	// CachedShare is the share of prompt tokens that the prefix cache should hold by the dataset; nil when that cannot be told.
 	// CachedWithin is by how much that may be wrong, for blocks that are not full.
 	CachedShare  *float64
@@ -95,7 +96,7 @@ func (l *Ledger) Checks(f Facts) []results.Check {
 	before, after := page(f.Before), page(f.After)
 	s := &served{ledger: l, before: before, after: after}
 	return []results.Check{
-		l.little(f), arrived(l.due, l.released, f.Arrivals), s.outputTokens(), s.promptTokens(), l.askedTokens(),
+		l.little(f), arrived(l.released, l.Arrivals), s.outputTokens(), s.promptTokens(), l.askedTokens(),
 		s.ttft(), s.itl(), s.cache(f),
 	}
 }

@@ -112,7 +112,7 @@ func TestArrivals(t *testing.T) {
 		{"at once", constant, Arrivals{math.Inf(1), 1}, results.NotCheckable},
 		{"too few", constant[:5], Arrivals{50, 1}, results.NotCheckable},
 	} {
-		if got := arrived(tc.at, tc.at, tc.a); got.State != tc.want {
+		if got := arrived(tc.at, tc.a); got.State != tc.want {
 			t.Errorf("%s: %s: %s; want %s", tc.name, got.State, got.Detail, tc.want)
 		}
 	}

@@ -10,12 +10,18 @@ import (
 // blockTokens is the length of a prefix cache's blocks: a prompt is found in it by whole ones.
 const blockTokens = 16
 
+// ledger is an empty one for the records of the load.
+func (r *runner) ledger() *audit.Ledger {
+	l := &audit.Ledger{}
+	if r.Load.Concurrency == 0 && r.Load.Ramp == nil && !r.Load.Replay && len(r.Stages) == 0 && !r.Load.Rate.Infinite() && r.Shard.N <= 1 {
+		l.Arrivals = audit.Arrivals{Rate: float64(*r.Load.Rate), Burstiness: float64(r.settings().Burstiness)}
+	}
+	return l
+}
+
 // audit holds the figures of the load against each other and against the server's own.
 func (r *runner) audit(ledger *audit.Ledger, busy, duration time.Duration, before, after []byte) []results.Check {
 	f := audit.Facts{Before: before, After: after, Busy: busy, Duration: duration}
-	if r.Load.Concurrency == 0 && r.Load.Ramp == nil && !r.Load.Replay && len(r.Stages) == 0 && !r.Load.Rate.Infinite() && r.Shard.N <= 1 {
-		f.Arrivals = audit.Arrivals{Rate: float64(*r.Load.Rate), Burstiness: float64(r.settings().Burstiness)}
-	}
 	f.CachedShare, f.CachedWithin = r.cachedShare()
 	if r.sharded() {
 		// The server counted what the other shards sent too: the merged run is held against it.

@@ -11,7 +11,6 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
-	"servebench/loadgen/audit"
 	"servebench/results"
 	"servebench/results/report"
 	"servebench/results/summary"
@@ -84,7 +83,8 @@ func auditMerged(run *results.Run) ([]results.Check, error) {
 			return nil, fmt.Errorf("%s: its scenario: %w", run.Dir(), err)
 		}
 	}
-	var ledger audit.Ledger
+	merged := &runner{Scenario: s}
+	ledger := merged.ledger()
 	for rec, err := range run.Records() {
 		if err != nil {
 			return nil, err
@@ -103,7 +103,7 @@ func auditMerged(run *results.Run) ([]results.Check, error) {
 		pages = [2][]byte{} // the server counted what is not here too
 	}
 	duration, _ := m.Ended.Sub(m.Began)
-	checks := (&runner{Scenario: s}).audit(&ledger, 0, duration, pages[0], pages[1])
+	checks := merged.audit(ledger, 0, duration, pages[0], pages[1])
 	for i := range checks {
 		if checks[i].State == results.NotCheckable {
 			checks[i] = ofShards(checks[i], m.Merge.Shards)

@@ -21,7 +21,6 @@ import (
 	"servebench/internal/numpy"
 	"servebench/loadgen"
 	"servebench/loadgen/api"
-	"servebench/loadgen/audit"
 	"servebench/loadgen/server"
 	"servebench/loadgen/wire"
 	"servebench/profiles"
@@ -886,7 +885,7 @@ func (r *runner) load(ctx context.Context, plan loadgen.Plan, planned int) error
 	if err := r.client.WarmUp(ctx); err != nil {
 		return err
 	}
-	singer, ledger := r.startCanary(), &audit.Ledger{}
+	singer, ledger := r.startCanary(), r.ledger()
 	span := time.Duration(0)
 	for _, s := range plan.Stages {
 		span += s.For

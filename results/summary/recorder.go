@@ -3,6 +3,8 @@ package summary
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -15,9 +17,6 @@ const ExactValues = 16 << 20
 
 // perRequest is what one request takes of the limit beside its events.
 const perRequest = 32
-
-// spanLimit is how many requests the true number in flight is computed of.
-const spanLimit = 4 << 20
 
 // Percentiles are those of our own reports; what a run asks for comes on top.
 var Percentiles = []float64{1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9}
@@ -49,11 +48,10 @@ type Recorder struct {
 	// outputs and ids belong together.
 	outputs []numbered
 
-	spans     []span
-	spansFull bool
-	busy      moments // lengths of spans
-	stalls    stalls
-	smear     smear
+	inFlight crowd
+	busy     moments // lengths of its spans
+	stalls   stalls
+	smear    smear
 
 	counts   counts
 	failures map[string]*FailureClass
@@ -73,8 +71,6 @@ type numbered struct {
 	start results.Moment
 	Output
 }
-
-type span struct{ from, to results.Moment }
 
 // second is one second of the run for the peaks of runs too long to keep.
 type second struct{ events, touching int }
@@ -167,6 +163,8 @@ func (r *Recorder) Add(rec *results.Record) {
 func (r *Recorder) drop() {
 	r.keep = false
 	r.outputs = nil
+	r.inFlight.coarsen()
+	r.stalls.open.coarsen()
 	for _, s := range r.series {
 		s.exact = nil
 	}
@@ -317,11 +315,7 @@ func (r *Recorder) span(rec *results.Record) {
 		return
 	}
 	r.busy.add(int64(length))
-	if len(r.spans) >= spanLimit {
-		r.spansFull = true
-		return
-	}
-	r.spans = append(r.spans, span{rec.Dispatched, end})
+	r.inFlight.add(span{rec.Dispatched, end})
 }
 
 // tally counts events and touching requests by second for runs too long to keep.
@@ -411,7 +405,7 @@ func (r *Recorder) Summary(m *results.Manifest, before, after string) *Summary {
 	}
 	if length, ok := m.Ended.Sub(m.Began); ok && length > 0 {
 		s.Duration = length.Seconds()
-	} else if length := r.extent(); length > 0 {
+	} else if length := r.inFlight.extent(); length > 0 {
 		s.Duration = length.Seconds()
 		s.warn("the run has no end: its duration is taken from the first request's start to the last reply's end")
 	}
@@ -449,4 +443,28 @@ func (r *Recorder) Summary(m *results.Manifest, before, after string) *Summary {
 		}
 	}
 	return s
+}
+
+// gaps are the exact gaps that the outputs hold, in milliseconds, ascending. A gap of a whole number of
+// nanoseconds comes out as that number again.
+func (r *Recorder) gaps(n int) []float64 {
+	all := make([]float64, 0, n)
+	for i := range r.outputs {
+		if o := &r.outputs[i]; o.Success {
+			for _, gap := range o.ITL {
+				all = append(all, math.Round(gap*1e9)/1e6)
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+func (r *Recorder) failureClasses() []FailureClass {
+	var list []FailureClass
+	for _, class := range slices.Sorted(maps.Keys(r.failures)) {
+		list = append(list, *r.failures[class])
+	}
+	slices.SortStableFunc(list, func(a, b FailureClass) int { return cmp.Compare(b.Count, a.Count) })
+	return list
 }

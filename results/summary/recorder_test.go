@@ -321,25 +321,6 @@ func TestMoments(t *testing.T) {
 	}
 }
 
-func TestPeakOf(t *testing.T) {
-	for _, tc := range []struct {
-		name  string
-		spans []span
-		want  int
-	}{
-		{"none", nil, 0},
-		{"one", []span{{1, 5}}, 1},
-		{"end to end", []span{{1, 5}, {5, 9}}, 1},
-		{"nested", []span{{1, 9}, {2, 3}, {4, 5}}, 2},
-		{"three at once", []span{{1, 9}, {2, 8}, {3, 4}}, 3},
-		{"of no length", []span{{1, 1}}, 1},
-	} {
-		if got := peakOf(tc.spans); got != tc.want {
-			t.Errorf("%s: %d, want %d", tc.name, got, tc.want)
-		}
-	}
-}
-
 func TestVerdict(t *testing.T) {
 	late := func(d time.Duration) func(*results.Record) {
 		return func(r *results.Record) { r.Released = r.Due.Add(d) }

@@ -105,11 +105,11 @@ type longGap struct {
 
 func (g *longGap) length() time.Duration { return time.Duration(g.to - g.from) }
 
-// stalls collects long gaps of records in any order. It keeps the longest ones, and two moments of each stream.
+// stalls collects long gaps of records in any order. It keeps the longest ones, and when each stream was open: from its first token to its last.
 type stalls struct {
 	streams, short, count int
 	gaps                  []longGap
-	starts, ends          []results.Moment // of streams
+	open                  crowd
 	scratch               []time.Duration
 }
 
@@ -130,9 +130,7 @@ func (s *stalls) add(r *results.Record) (usual time.Duration) {
 	if !r.OK() || n < 2 {
 		return 0
 	}
-	if len(s.starts) < spanLimit {
-		s.starts, s.ends = append(s.starts, r.Chunks[0].At), append(s.ends, r.Chunks[n-1].Seen(results.VLLM))
-	}
+	s.open.add(span{r.Chunks[0].At, r.Chunks[n-1].Seen(results.VLLM)})
 	seen := s.scratch[:0]
 	for i := 1; i < n; i++ {
 		seen = append(seen, time.Duration(r.Chunks[i].Seen(results.VLLM)-r.Chunks[i-1].Seen(results.VLLM)))
@@ -187,18 +185,17 @@ func (s *stalls) cut() {
 	s.gaps = s.gaps[:stallLimit]
 }
 
-// sum classes the stalls; nil when no stream had gaps enough, or there were too many streams to say how many were open.
+// sum classes the stalls; nil when no stream had gaps enough.
 func (s *stalls) sum(kernel bool) *Stalls {
-	if s.streams == 0 || len(s.starts) >= spanLimit {
+	if s.streams == 0 {
 		return nil
 	}
 	s.cut()
 	out := &Stalls{Streams: s.streams, Short: s.short, Gaps: s.count, Unclassed: s.count - len(s.gaps), ClientTold: kernel}
-	slices.Sort(s.starts)
-	slices.Sort(s.ends)
+	open := s.open.counter()
 	counts := map[StallKind]*StallCount{}
 	for _, p := range gathered(s.gaps) {
-		stall := p.stall(s)
+		stall := p.stall(open)
 		out.Worst = append(out.Worst, stall)
 		c := counts[stall.Kind]
 		if c == nil {
@@ -269,11 +266,11 @@ func (p *standstill) take(g longGap) {
 	p.lost += g.lost
 }
 
-func (p *standstill) stall(s *stalls) Stall {
-	middle := p.from + (p.to-p.from)/2
-	began, _ := slices.BinarySearch(s.starts, middle+1)
-	ended, _ := slices.BinarySearch(s.ends, middle)
-	out := Stall{At: p.longest.from, Length: p.longest.length(), Request: p.longest.request, Streams: p.gaps, Open: began - ended, Lost: p.lost}
+// stall classes a standstill. open tells how many streams were open at a moment.
+func (p *standstill) stall(open func(results.Moment) int) Stall {
+	out := Stall{
+		At: p.longest.from, Length: p.longest.length(), Request: p.longest.request, Streams: p.gaps, Open: open(p.from + (p.to-p.from)/2), Lost: p.lost,
+	}
 	switch {
 	case 2*p.late >= p.gaps:
 		out.Kind = ClientStall

@@ -176,7 +176,7 @@ func (r *Recorder) figures(s *Summary) {
 		if s.InputTokens != nil && s.OutputTokens != nil {
 			s.TotalTokenRate = perSecond(new(*s.InputTokens + *s.OutputTokens))
 		}
-		if n := len(r.spans); n > 0 {
+		if r.inFlight.n > 0 {
 			s.InFlightMean = new(r.busy.total() / 1e9 / s.Duration)
 		}
 	}
@@ -186,10 +186,10 @@ func (r *Recorder) figures(s *Summary) {
 			s.Goodput.PerSecond = new(float64(c.good) / s.Duration)
 		}
 	}
-	switch {
-	case r.spansFull:
-		s.warn(fmt.Sprintf("the true number in flight is not computed beyond %d requests", spanLimit))
-	case len(r.spans) > 0:
-		s.InFlightPeak = new(peakOf(r.spans))
+	if r.inFlight.n > 0 {
+		s.InFlightPeak = new(r.inFlight.peak())
+		if grain := r.inFlight.grain(); grain > 0 {
+			s.warn(fmt.Sprintf("the peak in flight is that of moments %.1f ms apart", grain.Seconds()*1e3))
+		}
 	}
 }

@@ -227,3 +227,37 @@ func statOf(xs []float64, percentiles []float64) Stat {
 	}
 	return s
 }
+
+// approximate is vLLM's figures of a run too long to keep: counts are exact, percentiles come from
+// histograms, and the busiest second is one of the clock instead of one counted from the first start.
+func (r *Recorder) approximate(opts VLLMOptions) *VLLM {
+	c := &r.counts
+	v := &VLLM{
+		Duration: opts.Duration, Completed: c.completed, Failed: c.failed,
+		TotalInput: c.input, TotalOutput: c.output + c.unknownOutput, InputSequences: c.sequences,
+		Stats: map[string]Stat{},
+	}
+	if opts.Duration > 0 {
+		v.rates(opts, c.audio, c.good)
+	}
+	if !opts.Pooling {
+		for _, s := range r.seconds {
+			v.PeakTokens = max(v.PeakTokens, float64(s.events))
+			v.PeakConcurrent = max(v.PeakConcurrent, s.touching)
+		}
+	}
+	for _, s := range r.series {
+		if s.basis != r.config.Basis {
+			continue
+		}
+		d := s.dist(append([]float64{50}, opts.Percentiles...), nil)
+		if d == nil || len(d.Percentiles) == 0 {
+			d = &Dist{Percentiles: make([]Percentile, len(opts.Percentiles)+1)}
+			for i, p := range opts.Percentiles {
+				d.Percentiles[i+1].P = p
+			}
+		}
+		v.Stats[s.metric.Name] = Stat{Mean: d.Mean, Median: d.Percentiles[0].Value, Std: d.Std, Percentiles: d.Percentiles[1:]}
+	}
+	return v
+}
