@@ -8,7 +8,7 @@ VLLM := $(CURDIR)/.cache/vllm
 PKGS := ./...
 FUZZTIME ?= 10s
 
-.PHONY: all build demo test lint fuzz bench clean help install test-browser test-k8s test-slurm test-vllm accuracy bench-peers
+.PHONY: all build demo test lint fuzz bench clean help install test-browser test-k8s test-slurm test-vllm accuracy soak bench-peers
 
 all: build
 
@@ -58,6 +58,9 @@ test-k8s: build ## the printed Kubernetes files against the API's own types
 
 accuracy: ## how wrong the client is, against a server that logs what it did (two minutes, wants a quiet machine)
 	SERVEBENCH_ACCURACY=1 $(GO) test -count=1 -run '^TestAccuracy$$' -v -timeout 30m ./loadgen/canary
+
+soak: build ## half an hour at 500 streams: does what the client holds stay flat?
+	scripts/soak/soak.sh
 
 bench-peers: build ## other load generators and ours on one paced server
 	scripts/peers/run.sh "$(CURDIR)/.cache/peers"
