@@ -15,10 +15,11 @@ all: build
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
 
+# Binaries hold all they need: without cgo they run on any Linux of their architecture, and start a millisecond sooner.
 build: $(BIN) ## build bin/servebench
 
 $(BIN): $(shell find cmd datasets internal loadgen profiles results -name '*.go' -o -name '*.yaml' -path '*presets*') go.mod go.sum
-	$(GO) build -trimpath -o $@ ./cmd/servebench
+	CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./cmd/servebench
 
 demo: build ## run gaudi-e2e-multi on the simulator
 	@rm -rf demo-run
@@ -69,7 +70,7 @@ test-vllm: build ## a real vLLM on this machine's CPU: the end-to-end procedures
 	scripts/vllm-cpu/test.sh "$(VLLM)"
 
 install: ## install servebench where go install puts it
-	$(GO) install ./cmd/servebench
+	CGO_ENABLED=0 $(GO) install ./cmd/servebench
 
 clean: ## remove what was built and the demo's run
 	rm -rf bin demo-run

@@ -17,6 +17,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"servebench/internal/lazy"
 )
 
 // forms are the names profilers give to their files; the first that matches says the kind.
@@ -65,18 +67,18 @@ func kindOrder(k Kind) int {
 
 var (
 	// stampNs is vLLM's, Gaudi's and torch's: Unix ns before the ending.
-	stampNs = regexp.MustCompile(`\.(\d{18,19})\.pt\.trace\.json(?:\.gz)?$`)
+	stampNs = lazy.Regexp(`\.(\d{18,19})\.pt\.trace\.json(?:\.gz)?$`)
 	// stampS is SGLang's: Unix seconds with decimals, before the ranks.
-	stampS = regexp.MustCompile(`(?:^|-)(\d{10})(?:\.(\d{1,9}))?(?:-TP-|\.trace\.json)`)
+	stampS = lazy.Regexp(`(?:^|-)(\d{10})(?:\.(\d{1,9}))?(?:-TP-|\.trace\.json)`)
 )
 
 // stampOf is the time that a file's name carries, in Unix ns.
 func stampOf(name string) (int64, bool) {
-	if m := stampNs.FindStringSubmatch(name); m != nil {
+	if m := stampNs().FindStringSubmatch(name); m != nil {
 		ns, err := strconv.ParseInt(m[1], 10, 64)
 		return ns, err == nil
 	}
-	if m := stampS.FindStringSubmatch(name); m != nil {
+	if m := stampS().FindStringSubmatch(name); m != nil {
 		ns, err := strconv.ParseInt(m[1]+(m[2] + "000000000")[:9], 10, 64)
 		return ns, err == nil
 	}
@@ -86,10 +88,10 @@ func stampOf(name string) (int64, bool) {
 // writer is the part of a name that says which process wrote it.
 func writer(path string) string {
 	name := filepath.Base(path)
-	if i := stampNs.FindStringIndex(name); i != nil {
+	if i := stampNs().FindStringIndex(name); i != nil {
 		return name[:i[0]]
 	}
-	return stampS.ReplaceAllString(name, "")
+	return stampS().ReplaceAllString(name, "")
 }
 
 var rankInName = []*regexp.Regexp{
@@ -137,10 +139,10 @@ func rankTheUnranked(files []File) {
 	})
 }
 
-var pidInName = regexp.MustCompile(`_(\d+)\.`)
+var pidInName = lazy.Regexp(`_(\d+)\.`)
 
 func pidOf(path string) int {
-	if m := pidInName.FindStringSubmatch(filepath.Base(path)); m != nil {
+	if m := pidInName().FindStringSubmatch(filepath.Base(path)); m != nil {
 		if n, err := strconv.Atoi(m[1]); err == nil {
 			return n
 		}

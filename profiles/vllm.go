@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 
+	"servebench/internal/lazy"
 	"servebench/loadgen/server"
 )
 
@@ -31,12 +31,12 @@ type VLLM struct {
 }
 
 // prefixes are the prefixes vLLM takes.
-var prefixes = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+var prefixes = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 
 // NewVLLM makes the profiler of the vLLM at target.
 func NewVLLM(target server.Target, o VLLMOptions) (*VLLM, error) {
 	var faults []error
-	if o.Prefix != "" && !prefixes.MatchString(o.Prefix) {
+	if o.Prefix != "" && !prefixes().MatchString(o.Prefix) {
 		faults = append(faults, fmt.Errorf("profile prefix %q: want 1 to 128 of A-Z a-z 0-9 . _ -, a letter or digit first", o.Prefix))
 	}
 	if o.DelayIterations < 0 {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"math"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"servebench/internal/argparse"
+	"servebench/internal/lazy"
 	"servebench/results/plot"
 	"servebench/results/report"
 )
@@ -286,12 +286,12 @@ func (g plotGroup) pairs(names []string) []string {
 	return list
 }
 
-var condition = regexp.MustCompile(`^(.*?)(==|!=|<=|>=|<|>)(.*)$`)
+var condition = lazy.Regexp(`^(.*?)(==|!=|<=|>=|<|>)(.*)$`)
 
 // selected applies filters and bins.
 func selected(rows []*argparse.Dict, filters, bins string) ([]*argparse.Dict, error) {
 	for _, text := range csvList(filters) {
-		m := condition.FindStringSubmatch(text)
+		m := condition().FindStringSubmatch(text)
 		if m == nil {
 			return nil, fmt.Errorf("--filter-by %s: want var==value, with == != <= >= < or >", text)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"servebench/internal/argparse"
+	"servebench/internal/lazy"
 	"servebench/loadgen/scenario"
 )
 
@@ -130,7 +131,7 @@ func (s *sweep) startupRun(ctx context.Context, serve, bench paramSet, path stri
 	return result, saveIndented(path, result, 4)
 }
 
-var flagName = regexp.MustCompile(`--[a-zA-Z0-9][a-zA-Z0-9_-]*`)
+var flagName = lazy.Regexp(`--[a-zA-Z0-9][a-zA-Z0-9_-]*`)
 
 // knownFlags are the flags that the command's help names; nil when it could not be asked.
 func (s *sweep) knownFlags(ctx context.Context) []string {
@@ -138,7 +139,7 @@ func (s *sweep) knownFlags(ctx context.Context) []string {
 	defer cancel()
 	words := append(ours(s.benchWords), "--help=all")
 	text, err := exec.CommandContext(ctx, words[0], words[1:]...).Output()
-	flags := flagName.FindAllString(string(text), -1)
+	flags := flagName().FindAllString(string(text), -1)
 	if err != nil || len(flags) < 3 {
 		fmt.Fprintf(s.errs, "note: %s does not list its flags: all parameters are given to it\n", quoted(words))
 		return nil

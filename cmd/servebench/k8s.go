@@ -4,13 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"servebench/internal/lazy"
 	"servebench/loadgen/scenario"
 )
 
@@ -84,9 +84,9 @@ The moment of the start stands in the manifest: apply it soon after it was print
 
 // Names and quantities as Kubernetes takes them.
 var (
-	k8sName     = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
-	k8sQuantity = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$`)
-	notInName   = regexp.MustCompile(`[^a-z0-9]+`)
+	k8sName     = lazy.Regexp(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+	k8sQuantity = lazy.Regexp(`^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$`)
+	notInName   = lazy.Regexp(`[^a-z0-9]+`)
 )
 
 // longestJobName leaves room for what pods' names add: their index and a suffix of six characters.
@@ -97,7 +97,7 @@ func (f *k8sFlags) jobName(s *scenario.Scenario) string {
 	if f.name != "" {
 		return f.name
 	}
-	name := strings.Trim(notInName.ReplaceAllString(strings.ToLower(s.Name), "-"), "-")
+	name := strings.Trim(notInName().ReplaceAllString(strings.ToLower(s.Name), "-"), "-")
 	if name == "" {
 		return "servebench"
 	}
@@ -129,16 +129,16 @@ func (f *k8sFlags) check(s *scenario.Scenario, text string, now time.Time) error
 	if f.image == "" {
 		fault("--image: the pods need an image with servebench in it: see the Dockerfile")
 	}
-	if name := f.jobName(s); !k8sName.MatchString(name) || len(name) > longestJobName {
+	if name := f.jobName(s); !k8sName().MatchString(name) || len(name) > longestJobName {
 		fault("--name %q: want at most %d small letters, digits and hyphens", name, longestJobName)
 	}
 	for flag, name := range map[string]string{"namespace": f.namespace, "claim": f.claim, "secret": f.secret, "pull-secret": f.pullSecret, "storage-class": f.storageClass} {
-		if name != "" && !k8sName.MatchString(strings.ReplaceAll(name, ".", "-")) {
+		if name != "" && !k8sName().MatchString(strings.ReplaceAll(name, ".", "-")) {
 			fault("--%s %q: not a name of Kubernetes", flag, name)
 		}
 	}
 	for flag, quantity := range map[string]string{"cpu": f.cpu, "memory": f.memory, "storage": f.storage} {
-		if !k8sQuantity.MatchString(quantity) {
+		if !k8sQuantity().MatchString(quantity) {
 			fault("--%s %q: want a quantity such as 4, 500m or 8Gi", flag, quantity)
 		}
 	}

@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"servebench/internal/lazy"
 	"servebench/loadgen/scenario"
 )
 
@@ -165,7 +165,7 @@ func (f *slurmFlags) address(s *scenario.Scenario) string {
 }
 
 // onOneLine is what an option of sbatch must be.
-var onOneLine = regexp.MustCompile(`^[^\r\n]+$`)
+var onOneLine = lazy.Regexp(`^[^\r\n]+$`)
 
 func (f *slurmFlags) check(s *scenario.Scenario) error {
 	var problems []error
@@ -188,7 +188,7 @@ func (f *slurmFlags) check(s *scenario.Scenario) error {
 		fault("--start-in %v: give at least a second", f.startIn)
 	}
 	for _, option := range slices.Concat(f.sbatch, []string{"-" + f.partition, "-" + f.account}) {
-		if !onOneLine.MatchString(option) || !strings.HasPrefix(option, "-") {
+		if !onOneLine().MatchString(option) || !strings.HasPrefix(option, "-") {
 			fault("--sbatch %q: want one option on one line, as in --gres=gpu:8", option)
 		}
 	}
@@ -312,10 +312,10 @@ func slurmTime(d time.Duration) string {
 }
 
 // shellPlaceholder is what a scenario fills in when it runs, and the shell must here.
-var shellPlaceholder = regexp.MustCompile(`\$\{(run|env:[A-Za-z_][A-Za-z0-9_]*|file:[^}]*)\}`)
+var shellPlaceholder = lazy.Regexp(`\$\{(run|env:[A-Za-z_][A-Za-z0-9_]*|file:[^}]*)\}`)
 
 // plainWord is what the shell takes as it is.
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+var plainWord = lazy.Regexp(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
 // shellWord is a text as one word of a shell's command line. The scenario's placeholders become the shell's variables.
 func shellWord(text string) string {
@@ -323,14 +323,14 @@ func shellWord(text string) string {
 	literal := func(s string) {
 		switch {
 		case s == "":
-		case plainWord.MatchString(s):
+		case plainWord().MatchString(s):
 			b.WriteString(s)
 		default:
 			b.WriteString("'" + strings.ReplaceAll(s, "'", `'\''`) + "'")
 		}
 	}
 	at := 0
-	for _, place := range shellPlaceholder.FindAllStringSubmatchIndex(text, -1) {
+	for _, place := range shellPlaceholder().FindAllStringSubmatchIndex(text, -1) {
 		literal(text[at:place[0]])
 		at = place[1]
 		switch kind, name, _ := strings.Cut(text[place[2]:place[3]], ":"); kind {

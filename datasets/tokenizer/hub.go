@@ -16,11 +16,12 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"servebench/internal/lazy"
 )
 
 // A Hub fetches single files of model and dataset repositories and keeps them in
@@ -117,9 +118,9 @@ func seconds(name string, usual time.Duration) time.Duration {
 }
 
 var (
-	repoID     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$`)
-	commitHash = regexp.MustCompile(`^[0-9a-f]{40}$`)
-	blobName   = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
+	repoID     = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$`)
+	commitHash = lazy.Regexp(`^[0-9a-f]{40}$`)
+	blobName   = lazy.Regexp(`^[A-Za-z0-9._-]{1,128}$`)
 )
 
 // check refuses names that could lead out of the cache.
@@ -129,7 +130,7 @@ func (r Repo) check() (Repo, error) {
 	if r.Type != "model" && r.Type != "dataset" {
 		return r, fmt.Errorf("no repository type %q: have model, dataset", r.Type)
 	}
-	if !repoID.MatchString(r.ID) || strings.Contains(r.ID, "..") || strings.Contains(r.ID, "--") {
+	if !repoID().MatchString(r.ID) || strings.Contains(r.ID, "..") || strings.Contains(r.ID, "--") {
 		return r, fmt.Errorf("%q is neither a folder nor the name of a repository (org/name)", r.ID)
 	}
 	if !safePath(r.Revision) {
@@ -169,7 +170,7 @@ func (h *Hub) File(ctx context.Context, repo Repo, name string) (string, error) 
 		return "", fmt.Errorf("%s: %q is not the name of a file in a repository", r.ID, name)
 	}
 	cached, haveCached := h.cached(r, name)
-	if haveCached && commitHash.MatchString(r.Revision) {
+	if haveCached && commitHash().MatchString(r.Revision) {
 		return cached, nil // a commit never changes
 	}
 	if h.Offline {
@@ -191,7 +192,7 @@ func (h *Hub) File(ctx context.Context, repo Repo, name string) (string, error) 
 		}
 		return "", fmt.Errorf("%s: %s is not in the cache %s, and %w: give a local folder, or set HF_ENDPOINT to a mirror", r.ID, name, h.Cache, err)
 	default:
-		if errors.Is(err, fs.ErrNotExist) && commitHash.MatchString(meta.commit) {
+		if errors.Is(err, fs.ErrNotExist) && commitHash().MatchString(meta.commit) {
 			h.noteMissing(r, name, meta.commit)
 		}
 		return "", err
@@ -226,7 +227,7 @@ var errNotCached = errors.New("not cached")
 // commitOf is the commit a revision was last seen at, or the revision itself.
 func (h *Hub) commitOf(r Repo) string {
 	if data, err := os.ReadFile(filepath.Join(h.folder(r), "refs", filepath.FromSlash(r.Revision))); err == nil {
-		if commit := strings.TrimSpace(string(data)); commitHash.MatchString(commit) {
+		if commit := strings.TrimSpace(string(data)); commitHash().MatchString(commit) {
 			return commit
 		}
 	}
@@ -351,7 +352,7 @@ func (h *Hub) head(ctx context.Context, r Repo, name string) (metadata, error) {
 	}
 	m := metadata{commit: resp.Header.Get("X-Repo-Commit"), size: -1, location: resp.Request.URL.String()}
 	m.etag = strings.Trim(strings.TrimPrefix(firstOf(resp.Header.Get("X-Linked-Etag"), resp.Header.Get("ETag")), "W/"), `"`)
-	if !commitHash.MatchString(m.commit) || !blobName.MatchString(m.etag) || m.etag == "." || m.etag == ".." {
+	if !commitHash().MatchString(m.commit) || !blobName().MatchString(m.etag) || m.etag == "." || m.etag == ".." {
 		return metadata{}, fmt.Errorf("%s: %s: the answer of %s names no commit and hash: is it a Hub?", r.ID, name, h.Endpoint)
 	}
 	size := resp.Header.Get("X-Linked-Size")
@@ -522,7 +523,7 @@ func verify(path string, m metadata) error {
 	switch {
 	case len(m.etag) == 64 && isHex(m.etag):
 		sum = sha256.New()
-	case commitHash.MatchString(m.etag):
+	case commitHash().MatchString(m.etag):
 		sum = sha1.New()
 		fmt.Fprintf(sum, "blob %d\x00", info.Size())
 	default:

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"servebench/internal/python"
 )
 
 // A jvalue is a Python value: nil for None, bool, int64, float64, string, *jlist,
@@ -234,7 +236,7 @@ func repr(v jvalue) string {
 	case int64:
 		return strconv.FormatInt(v, 10)
 	case float64:
-		return reprFloat(v)
+		return python.Float(v)
 	case string:
 		return reprString(v)
 	case *jlist:
@@ -272,32 +274,6 @@ func repr(v jvalue) string {
 		return "<Namespace " + repr(v.dict) + ">"
 	}
 	return "<" + typeName(v) + ">"
-}
-
-func reprFloat(f float64) string {
-	switch {
-	case math.IsInf(f, 1):
-		return "inf"
-	case math.IsInf(f, -1):
-		return "-inf"
-	case math.IsNaN(f):
-		return "nan"
-	}
-	text := strconv.FormatFloat(f, 'e', -1, 64)
-	mantissa, exponent, _ := strings.Cut(text, "e")
-	e, _ := strconv.Atoi(exponent)
-	if e < -4 || e >= 16 {
-		sign := "+"
-		if e < 0 {
-			sign, e = "-", -e
-		}
-		return fmt.Sprintf("%se%s%02d", mantissa, sign, e)
-	}
-	text = strconv.FormatFloat(f, 'f', -1, 64)
-	if !strings.Contains(text, ".") {
-		text += ".0"
-	}
-	return text
 }
 
 func reprString(s string) string {
@@ -591,7 +567,7 @@ func jsonFloat(f float64) string {
 	case math.IsNaN(f):
 		return "NaN"
 	}
-	return reprFloat(f)
+	return python.Float(f)
 }
 
 func writeJSONString(out *strings.Builder, s string, ascii bool) {

@@ -1,9 +1,10 @@
 package argparse
 
 import (
-	"regexp"
 	"slices"
 	"strings"
+
+	"servebench/internal/lazy"
 )
 
 // Parse reads the words after the command's name. Its error is an *Error or a *Help.
@@ -234,12 +235,12 @@ func (r *parse) resolve(name, word string) (*Option, string, error) {
 	return nil, "", nil
 }
 
-var negative = regexp.MustCompile(`^-\d+$|^-\d*\.\d+$`)
+var negative = lazy.Regexp(`^-\d+$|^-\d*\.\d+$`)
 
 // isNegative says that a word which begins with - is a number and so a value. Strictly
 // only plain decimals are; else whatever float() takes, so that -1e-3 and -inf are values too.
 func (r *parse) isNegative(word string) bool {
-	if negative.MatchString(word) {
+	if negative().MatchString(word) {
 		return true
 	}
 	_, err := ParseFloat(word)

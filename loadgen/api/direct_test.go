@@ -256,6 +256,70 @@ func TestARefusalWhileWriting(t *testing.T) {
 	})
 }
 
+// TestASlowReader sends a large request to a server that stops reading half-way until another request has had its answer: the clock starts with the last
+// byte, and nobody else waits.
+func TestASlowReader(t *testing.T) {
+	eachWay(t, func(t *testing.T, way func(*Config)) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		others := make(chan struct{})
+		var clock *wire.Clock
+		var half, arrived int64
+		var serving sync.WaitGroup
+		defer serving.Wait()
+		serving.Go(func() {
+			for range 2 {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				serving.Go(func() {
+					defer conn.Close()
+					in := bufio.NewReader(conn)
+					req, err := http.ReadRequest(in)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if large := req.ContentLength > 1<<20; large {
+						_, _ = io.CopyN(io.Discard, req.Body, req.ContentLength/2)
+						<-others
+						half = clock.Now()
+						_, _ = io.Copy(io.Discard, req.Body)
+						arrived = clock.Now()
+					}
+					_, _ = io.WriteString(conn, okReply)
+				})
+			}
+		})
+		client := newTestClient(t, "vllm", "http://"+l.Addr().String(), way, func(c *Config) { clock = c.Clock })
+		call, err := client.Prepare(loadgen.Request{Sample: datasets.Sample{Prompt: datasets.Prompt{Text: strings.Repeat("x", 32<<20)}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var slow results.Reply
+		var sending sync.WaitGroup
+		sending.Go(func() { slow = call.Send(t.Context()) })
+		if other := send(t, client); other.Failure != nil {
+			t.Errorf("beside the slow one: %+v", other.Failure)
+		}
+		close(others)
+		sending.Wait()
+		serving.Wait()
+		if slow.Failure != nil || len(slow.Chunks) != 1 {
+			t.Fatalf("failure %+v, %d chunks", slow.Failure, len(slow.Chunks))
+		}
+		written, first := int64(slow.Written), int64(slow.Chunks[0].At)
+		const slack = int64(20 * time.Microsecond) // between the kernel's clock and the run's
+		if written <= half || wire.Stamps() == wire.Kernel && written >= arrived+slack || first <= arrived-slack {
+			t.Errorf("half-way %d, written %+d, arrived %+d, first token %+d", half, written-half, arrived-half, first-half)
+		}
+	})
+}
+
 // TestATimeout ends a request that the server never ends, and with it its connection.
 func TestATimeout(t *testing.T) {
 	eachWay(t, func(t *testing.T, way func(*Config)) {

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"servebench/datasets"
+	"servebench/internal/lazy"
 	"servebench/internal/python"
 	"servebench/loadgen"
 )
@@ -96,7 +96,7 @@ type embeddingsChat struct {
 func (embeddingsChat) Suffixes() []string { return []string{"embeddings"} }
 
 // trailingNumber finds the sample's number at the end of its request id.
-var trailingNumber = regexp.MustCompile(`(\d+)$`)
+var trailingNumber = lazy.Regexp(`(\d+)$`)
 
 func (e embeddingsChat) Body(r loadgen.Request, o *Options) (Body, error) {
 	s := r.Sample
@@ -122,7 +122,7 @@ func (e embeddingsChat) Body(r loadgen.Request, o *Options) (Body, error) {
 // instruction is what VLM2Vec models expect beside a picture: alone for even requests, with the question for odd ones.
 func instruction(s datasets.Sample) string {
 	number := 0
-	if m := trailingNumber.FindString(s.ID); m != "" {
+	if m := trailingNumber().FindString(s.ID); m != "" {
 		number, _ = strconv.Atoi(m)
 	}
 	if number%2 == 0 {

@@ -60,7 +60,9 @@ func TestAccuracy(t *testing.T) {
 	}
 	dir := t.TempDir()
 	for _, name := range []string{"servebench", "pacedserver"} {
-		if out, err := exec.Command("go", "build", "-o", filepath.Join(dir, name), "servebench/cmd/"+name).CombinedOutput(); err != nil {
+		build := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(dir, name), "servebench/cmd/"+name)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0") // as make build does
+		if out, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}

@@ -125,7 +125,7 @@ func metricNames() string {
 }
 
 func (s *Scenario) checkServer(f *faults) {
-	if u := s.Server.URL; u != "" && !placeholder.MatchString(u) {
+	if u := s.Server.URL; u != "" && !placeholder().MatchString(u) {
 		parsed, err := url.Parse(u)
 		switch {
 		case err != nil:

@@ -549,7 +549,7 @@ func CheckFile(name string, sets []string) (*Scenario, error) {
 		return nil, err
 	}
 	var found Problems
-	if path := s.Dataset.Path; path != "" && strings.ContainsAny(path, "/\\") && !placeholder.MatchString(path) && (path[0] == '/' || path[0] == '.') {
+	if path := s.Dataset.Path; path != "" && strings.ContainsAny(path, "/\\") && !placeholder().MatchString(path) && (path[0] == '/' || path[0] == '.') {
 		if _, err := os.Stat(path); err != nil {
 			p := Problem{Source: name, Path: "dataset.path", Message: err.Error()}
 			if s.origin != nil {

@@ -3,14 +3,14 @@ package scenario
 import (
 	"fmt"
 	"os"
-	"regexp"
 	"strings"
 
+	"servebench/internal/lazy"
 	"servebench/results"
 )
 
 // placeholder is ${run}, ${script}, ${dest}, ${env:NAME} or ${file:PATH}. Nothing else in a scenario is expanded.
-var placeholder = regexp.MustCompile(`\$\{([a-z]+)(?::([^}]*))?\}`)
+var placeholder = lazy.Regexp(`\$\{([a-z]+)(?::([^}]*))?\}`)
 
 // An expander fills in placeholders.
 type expander struct {
@@ -20,8 +20,8 @@ type expander struct {
 }
 
 func (e *expander) text(s string) string {
-	return placeholder.ReplaceAllStringFunc(s, func(match string) string {
-		parts := placeholder.FindStringSubmatch(match)
+	return placeholder().ReplaceAllStringFunc(s, func(match string) string {
+		parts := placeholder().FindStringSubmatch(match)
 		switch parts[1] {
 		case "run":
 			return e.run

@@ -9,12 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"servebench/internal/lazy"
 	"servebench/loadgen/server"
 	"servebench/loadgen/sim"
 )
@@ -161,7 +161,7 @@ func (s *Scenario) wantsProfilerFlag(ctx context.Context, note func(string)) boo
 	return major > 0 || minor >= 13
 }
 
-var versionNumber = regexp.MustCompile(`^(\d+)\.(\d+)`)
+var versionNumber = lazy.Regexp(`^(\d+)\.(\d+)`)
 
 // vllmVersion asks the Python that a command runs in for the version of vLLM installed there, without loading it.
 func vllmVersion(ctx context.Context, program string) (major, minor int, ok bool) {
@@ -179,7 +179,7 @@ func vllmVersion(ctx context.Context, program string) (major, minor int, ok bool
 	if err != nil {
 		return 0, 0, false
 	}
-	m := versionNumber.FindStringSubmatch(strings.TrimSpace(string(out)))
+	m := versionNumber().FindStringSubmatch(strings.TrimSpace(string(out)))
 	if m == nil {
 		return 0, 0, false
 	}

@@ -10,12 +10,12 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
 
+	"servebench/internal/lazy"
 	"servebench/results"
 )
 
@@ -445,7 +445,7 @@ func plain(message string) string {
 	for _, prefix := range []string{"scenario.", "*scenario."} {
 		message = strings.ReplaceAll(message, prefix, "")
 	}
-	if m := constructed.FindStringSubmatch(message); m != nil {
+	if m := constructed().FindStringSubmatch(message); m != nil {
 		if want, ok := map[string]string{"int": "whole number", "int64": "whole number", "float64": "number", "bool": "yes or no: write true or false"}[m[2]]; ok {
 			return fmt.Sprintf("%q is no %s", m[1], want)
 		}
@@ -454,7 +454,7 @@ func plain(message string) string {
 }
 
 // constructed is how the library words a value of the wrong type.
-var constructed = regexp.MustCompile("^cannot construct !!\\w+ `(.*)` into (\\w+)$")
+var constructed = lazy.Regexp("^cannot construct !!\\w+ `(.*)` into (\\w+)$")
 
 // UnmarshalYAML reads words from a list or a line.
 func (w *Words) UnmarshalYAML(node *yaml.Node) error {

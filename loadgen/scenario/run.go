@@ -135,8 +135,7 @@ func Run(ctx context.Context, s *Scenario, o Options) (result *Result, err error
 		return nil, Problems{{Source: "scenario", Message: err.Error()}}
 	}
 	if os.Getenv("GOGC") == "" {
-		// A run makes little garbage and keeps its records: half the usual room costs no time and halves what a thousand streams take.
-		defer debug.SetGCPercent(debug.SetGCPercent(50))
+		defer debug.SetGCPercent(debug.SetGCPercent(collectBefore))
 	}
 	processors()
 	r := &runner{Scenario: expanded, Options: o, clock: newRunClock()}
@@ -169,6 +168,15 @@ func Run(ctx context.Context, s *Scenario, o Options) (result *Result, err error
 	}()
 	return result, r.run(ctx, result)
 }
+
+// How much a heap may grow, in percent, until the collector runs.
+const (
+	// collectBefore is that before the load: four collections less until the first request.
+	collectBefore = 400
+	// collectUnder is that under load, which makes little garbage and keeps its records: half the usual room costs no time and halves what a thousand
+	// streams take.
+	collectUnder = 50
+)
 
 // A runner is one run under way.
 type runner struct {
@@ -892,6 +900,9 @@ func (r *runner) load(ctx context.Context, plan loadgen.Plan, planned int) error
 	}
 	r.Watcher.Phase("")
 	r.Watcher.Loading(plan.Live, planned, span)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectUnder)
+	}
 	began := r.clock.Now()
 	r.before = checkHealth(r.clock.Clock)
 	machine := checkMachine()

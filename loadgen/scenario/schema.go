@@ -8,13 +8,13 @@ import (
 	"go/token"
 	"io/fs"
 	"reflect"
-	"regexp"
 	"strings"
 	"sync"
 
 	"github.com/invopop/jsonschema"
 
 	"servebench/datasets"
+	"servebench/internal/lazy"
 	"servebench/loadgen/api"
 	"servebench/results"
 	"servebench/results/report"
@@ -130,7 +130,7 @@ func mapType(t reflect.Type) *jsonschema.Schema {
 	case reflect.TypeFor[JSON]():
 		return &jsonschema.Schema{}
 	case reflect.TypeFor[summary.Bound]():
-		return &jsonschema.Schema{Type: "string", Pattern: summary.BoundPattern.String(), Examples: []any{"p99 ttft <= 300ms", "goodput >= 99%", "failures <= 0"}}
+		return &jsonschema.Schema{Type: "string", Pattern: summary.BoundPattern().String(), Examples: []any{"p99 ttft <= 300ms", "goodput >= 99%", "failures <= 0"}}
 	case reflect.TypeFor[Axes]():
 		span := &jsonschema.Schema{Type: "object", Properties: jsonschema.NewProperties(), AdditionalProperties: jsonschema.FalseSchema, Required: []string{"from", "to"},
 			Description: "a range: from its lower end to its upper end by step (a distance), times (a ratio), or count (of values, on a linear or log scale)"}
@@ -180,7 +180,7 @@ func allowNull(s *jsonschema.Schema) {
 func comment(t reflect.Type, field string) string { return comments()[t.Name()+"."+field] }
 
 // lineBreaks are those inside a paragraph.
-var lineBreaks = regexp.MustCompile(`([^\n])\n([^\n\t])`)
+var lineBreaks = lazy.Regexp(`([^\n])\n([^\n\t])`)
 
 // comments are all comments on the sources' types, by Type. and Type.Field. A field without one shares the line above it.
 var comments = sync.OnceValue(func() map[string]string {
@@ -189,7 +189,7 @@ var comments = sync.OnceValue(func() map[string]string {
 	if err != nil {
 		panic(err) // they are part of the program
 	}
-	clean := func(text string) string { return strings.TrimSpace(lineBreaks.ReplaceAllString(text, "$1 $2")) }
+	clean := func(text string) string { return strings.TrimSpace(lineBreaks().ReplaceAllString(text, "$1 $2")) }
 	set := token.NewFileSet()
 	for _, e := range entries {
 		text, err := sources.ReadFile(e.Name())

@@ -6,15 +6,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"time"
 
+	"servebench/internal/lazy"
 	"servebench/loadgen/server"
 	"servebench/profiles"
 )
 
 // intended is how a server that profiles one bucket ends.
-var intended = regexp.MustCompile(`AssertionError|Finished profiling`)
+var intended = lazy.Regexp(`AssertionError|Finished profiling`)
 
 // runScript runs a program that loads and brackets an engine by itself, or a server that profiles one bucket and ends,
 // and collects what it wrote.
@@ -40,7 +40,7 @@ func (r *runner) runScript(ctx context.Context, result *Result) error {
 		Args: r.Server.Command, Env: environment(r.Server.Env), Dir: r.Server.Dir, Log: filepath.Join(r.Dir, "server.log"),
 	}}
 	if r.Server.EndsBy != "" {
-		options.Success = intended
+		options.Success = intended()
 	}
 	if r.Script != nil {
 		options.Command.Args = r.Script.Command

@@ -210,7 +210,7 @@ type SearchResult struct {
 	FailedRuns int `json:"failed_runs"`
 	// Runs is how many runs it took.
 	Runs int `json:"runs"`
-	// Confidence is that of the boundary lying between Best and Failed; absent without both. See confidence.
+	// Confidence is that of the boundary lying between Best and Failed; absent without both, and where it is below one in a hundred. See confidence.
 	Confidence *float64 `json:"confidence,omitempty"`
 	// Width is Failed / Best - 1, and Tolerance what was asked for.
 	Width     *float64 `json:"width,omitempty"`
@@ -401,11 +401,15 @@ func (r *SearchResult) fill(best, failed *tried) {
 	case failed == nil:
 		r.Text = fmt.Sprintf("at least %g %s: it held in %d of %d runs, and nothing higher was tried", best.value, unit, r.BestHeld, r.BestRuns)
 	default:
-		c := confidence(r.BestHeld, r.BestRuns, r.FailedHeld, r.FailedRuns)
 		w := failed.value/best.value - 1
-		r.Confidence, r.Width = &c, &w
-		r.Text = fmt.Sprintf("%g %s: held in %d of %d runs; %g held in %d of %d (%s). The boundary lies between them with a confidence of %.0f %% or more",
-			best.value, unit, r.BestHeld, r.BestRuns, failed.value, r.FailedHeld, r.FailedRuns, failed.why(false), math.Floor(c*100))
+		r.Width = &w
+		sure := "So few runs do not tell how sure that is"
+		if c := confidence(r.BestHeld, r.BestRuns, r.FailedHeld, r.FailedRuns); c >= 0.01 {
+			r.Confidence = &c
+			sure = fmt.Sprintf("The boundary lies between them with a confidence of %.0f %% or more", math.Floor(c*100))
+		}
+		r.Text = fmt.Sprintf("%g %s: held in %d of %d runs; %g held in %d of %d (%s). %s",
+			best.value, unit, r.BestHeld, r.BestRuns, failed.value, r.FailedHeld, r.FailedRuns, failed.why(false), sure)
 	}
 	r.Text += fmt.Sprintf(". It took %d runs and ended because %s.", r.Runs, r.Ended)
 	if r.Void > 0 {

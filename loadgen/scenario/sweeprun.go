@@ -12,11 +12,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"servebench/internal/lazy"
 	"servebench/results"
 )
 
@@ -270,7 +270,7 @@ func digest(parts ...any) (string, error) {
 }
 
 // unsafeInNames is what a folder's name is better without.
-var unsafeInNames = regexp.MustCompile(`[^A-Za-z0-9.=+_-]+`)
+var unsafeInNames = lazy.Regexp(`[^A-Za-z0-9.=+_-]+`)
 
 // pointFolder names the folder of a point: where it stands, and what it is.
 func pointFolder(kind string, point, of int, settings Assignments) string {
@@ -282,7 +282,7 @@ func pointFolder(kind string, point, of int, settings Assignments) string {
 		if i := strings.LastIndexByte(field, '.'); i >= 0 {
 			field = field[i+1:]
 		}
-		words = append(words, unsafeInNames.ReplaceAllString(field+"="+value, "_"))
+		words = append(words, unsafeInNames().ReplaceAllString(field+"="+value, "_"))
 	}
 	text := strings.Join(words, ",")
 	if len(text) > 60 {

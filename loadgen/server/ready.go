@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"regexp"
 	"time"
+
+	"servebench/internal/lazy"
 )
 
 // Readiness says what to wait for before a server is ready for a load.
@@ -46,7 +48,7 @@ type Ready struct {
 //
 //   - vLLM on Gaudi: "Warmup finished in 35 secs, allocated ...", "Skipping warmup..."
 //   - vLLM: "init engine (profile, create kv cache, warmup model) took 12.3 seconds"
-var warmed = regexp.MustCompile(`(?i)warm-?up finished|skipping warm-?up|init engine \(.*warmup.*\) took`)
+var warmed = lazy.Regexp(`(?i)warm-?up finished|skipping warm-?up|init engine \(.*warmup.*\) took`)
 
 // WaitReady asks the server until it is healthy and, where asked for, its log has said so. A
 // status that no waiting will change (401, 403) ends it.
@@ -86,7 +88,7 @@ func (t Target) WaitReady(ctx context.Context, r Readiness) (Ready, error) {
 			if line != "" {
 				last.Line = line
 			}
-			if warmed.MatchString(line) {
+			if warmed().MatchString(line) {
 				state.Warmed = line
 			}
 			sawLine = sawLine || r.Line.MatchString(line)

@@ -6,8 +6,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"sync"
+
+	"servebench/internal/lazy"
 )
 
 // A profiler notes steps between start and stop, and writes them as the traces that a real server's profiler
@@ -41,7 +42,7 @@ type session struct {
 
 func newProfiler(c Config, clk clock) *profiler { return &profiler{cfg: c, clock: clk} }
 
-var goodPrefix = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+var goodPrefix = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 
 func (p *profiler) step(s *Step) {
 	t := p.session
@@ -143,7 +144,7 @@ func (s *Server) startProfile(w http.ResponseWriter, r *http.Request) {
 	f := b.wrong()
 	switch {
 	case f != nil:
-	case b.fields["profile_prefix"] != nil && !goodPrefix.MatchString(prefix):
+	case b.fields["profile_prefix"] != nil && !goodPrefix().MatchString(prefix):
 		f = badRequest("profile_prefix must be 1-128 ASCII characters, start with a letter or number, and contain only letters, numbers, '.', '_', or '-'")
 	case t.delay < 0:
 		f = badRequest("delay_iterations must be greater than or equal to 0")

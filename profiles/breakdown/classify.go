@@ -1,10 +1,10 @@
 package breakdown
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
 
+	"servebench/internal/lazy"
 	"servebench/profiles/trace"
 )
 
@@ -43,9 +43,7 @@ var roles = map[string]role{
 var classNames = map[string]string{"operator": "cpu_op"}
 
 // What the name of a device row says.
-const commPattern = `(?i)nccl|rccl|hccl|cross_device_reduce|all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|multimem|one_?shot|two_?shot|symm_mem`
-
-var commName = regexp.MustCompile(commPattern)
+var commName = lazy.Regexp(`(?i)nccl|rccl|hccl|cross_device_reduce|all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|multimem|one_?shot|two_?shot|symm_mem`)
 
 // The rules by which steps are found, in order of precedence.
 const (
@@ -82,15 +80,15 @@ type stepName struct {
 func (s *stepName) tokens() int64 { return s.promptTokens + s.genTokens }
 
 var (
-	vllmStep  = regexp.MustCompile(`^execute_(?:(\d+)_)?context_(\d+)\(([^)]*)\)_generation_(\d+)\(([^)]*)\)$`)
-	vllmOld   = regexp.MustCompile(`^execute_new_(\d+)_cached_(\d+)$`)
-	sglang    = regexp.MustCompile(`^step\[(\w+)\s*([^\]]*)\]`)
-	atom      = regexp.MustCompile(`^(prefill|decode)\[([^\]]*)\]`)
-	diffusion = regexp.MustCompile(`^execute_diffusion_(\d+)_\d+x\d+$`)
-	profiler  = regexp.MustCompile(`^ProfilerStep#?\d*`)
-	modelRun  = regexp.MustCompile(`(^|/)(gpu|hpu)_model_runner\.py\(\d+\): execute_model$`)
-	batchRun  = regexp.MustCompile(`^sglang/.*\.py\(\d+\): _?run_batch`)
-	firstInt  = regexp.MustCompile(`\d+`)
+	vllmStep  = lazy.Regexp(`^execute_(?:(\d+)_)?context_(\d+)\(([^)]*)\)_generation_(\d+)\(([^)]*)\)$`)
+	vllmOld   = lazy.Regexp(`^execute_new_(\d+)_cached_(\d+)$`)
+	sglang    = lazy.Regexp(`^step\[(\w+)\s*([^\]]*)\]`)
+	atom      = lazy.Regexp(`^(prefill|decode)\[([^\]]*)\]`)
+	diffusion = lazy.Regexp(`^execute_diffusion_(\d+)_\d+x\d+$`)
+	profiler  = lazy.Regexp(`^ProfilerStep#?\d*`)
+	modelRun  = lazy.Regexp(`(^|/)(gpu|hpu)_model_runner\.py\(\d+\): execute_model$`)
+	batchRun  = lazy.Regexp(`^sglang/.*\.py\(\d+\): _?run_batch`)
+	firstInt  = lazy.Regexp(`\d+`)
 )
 
 // annotatedStep reads the name of an annotation.
@@ -99,27 +97,27 @@ func annotatedStep(name string) (stepName, bool) {
 		!strings.HasPrefix(name, "prefill[") && !strings.HasPrefix(name, "decode[") {
 		return stepName{}, false
 	}
-	if m := vllmStep.FindStringSubmatch(name); m != nil {
+	if m := vllmStep().FindStringSubmatch(name); m != nil {
 		s := stepName{rule: ruleVLLM, prompts: atoi(m[2]), generations: atoi(m[4]), hasTokens: true}
 		s.promptTokens, s.genTokens = inner(m[3]), inner(m[5])
 		s.phase = phaseOf(s.prompts, s.generations)
 		return s, true
 	}
-	if m := vllmOld.FindStringSubmatch(name); m != nil {
+	if m := vllmOld().FindStringSubmatch(name); m != nil {
 		s := stepName{rule: ruleVLLM, prompts: atoi(m[1]), generations: atoi(m[2])}
 		s.phase = phaseOf(s.prompts, s.generations)
 		return s, true
 	}
-	if m := sglang.FindStringSubmatch(name); m != nil {
+	if m := sglang().FindStringSubmatch(name); m != nil {
 		return sglangStep(m[1], fields(m[2])), true
 	}
-	if m := atom.FindStringSubmatch(name); m != nil {
+	if m := atom().FindStringSubmatch(name); m != nil {
 		return atomStep(m[1], fields(m[2])), true
 	}
-	if m := diffusion.FindStringSubmatch(name); m != nil {
+	if m := diffusion().FindStringSubmatch(name); m != nil {
 		return stepName{rule: ruleSGLang, phase: phaseOther, generations: atoi(m[1])}, true
 	}
-	if profiler.MatchString(name) {
+	if profiler().MatchString(name) {
 		return stepName{rule: ruleProfilerStep, phase: phaseOther}, true
 	}
 	return stepName{}, false
@@ -138,7 +136,7 @@ func phaseOf(prompts, generations int64) string {
 }
 
 // inner is the number of tokens inside a step name's parentheses: the first integer.
-func inner(s string) int64 { return atoi(firstInt.FindString(s)) }
+func inner(s string) int64 { return atoi(firstInt().FindString(s)) }
 
 func atoi(s string) int64 {
 	n, _ := strconv.ParseInt(s, 10, 64)
@@ -203,13 +201,13 @@ const (
 )
 
 var (
-	tritonCompile = regexp.MustCompile(`(^|/)triton/(.*/)?compiler\.py\(\d+\): compile$`)
-	dynamoFrame   = regexp.MustCompile(`(^|/)torch/_dynamo/convert_frame\.py\(\d+\): `)
+	tritonCompile = lazy.Regexp(`(^|/)triton/(.*/)?compiler\.py\(\d+\): compile$`)
+	dynamoFrame   = lazy.Regexp(`(^|/)torch/_dynamo/convert_frame\.py\(\d+\): `)
 	// compile_fx.py also holds what runs when a compiled graph is called: run, wrapper and the like.
-	inductorFrame = regexp.MustCompile(`(^|/)torch/_inductor/compile_fx\.py\(\d+\): \w*compile\w*$`)
-	gaudiCompile  = regexp.MustCompile(`synGraphCompile|graphCompile|compileGraph`)
-	graphLaunch   = regexp.MustCompile(`^(cuda|hip|cu)GraphLaunch`)
-	graphInstance = regexp.MustCompile(`^(cuda|hip|cu)GraphInstantiate`)
+	inductorFrame = lazy.Regexp(`(^|/)torch/_inductor/compile_fx\.py\(\d+\): \w*compile\w*$`)
+	gaudiCompile  = lazy.Regexp(`synGraphCompile|graphCompile|compileGraph`)
+	graphLaunch   = lazy.Regexp(`^(cuda|hip|cu)GraphLaunch`)
+	graphInstance = lazy.Regexp(`^(cuda|hip|cu)GraphInstantiate`)
 )
 
 // pythonCompile is the kind of compilation a Python frame stands for; empty for none.
@@ -218,9 +216,9 @@ func pythonCompile(name string) string {
 		return ""
 	}
 	switch {
-	case dynamoFrame.MatchString(name), inductorFrame.MatchString(name):
+	case dynamoFrame().MatchString(name), inductorFrame().MatchString(name):
 		return compileTorch
-	case tritonCompile.MatchString(name):
+	case tritonCompile().MatchString(name):
 		return compileTriton
 	case strings.Contains(name, "habana_frameworks") && strings.Contains(name, "compile_"):
 		return compileGaudi
@@ -244,12 +242,12 @@ const (
 var labelNames = [labelCount]string{"", "blocking_sync", "compile", "garbage_collection", "input_preparation", "sampling", "scheduler", "waiting"}
 
 var (
-	syncName  = regexp.MustCompile(`Synchronize|aten::item$|aten::_local_scalar_dense|\.tolist|_cuda_synchronize|method (item|tolist) of|copy_\w*D2H|\bsynchronize>?$`)
-	gcName    = regexp.MustCompile(`^gc\.py|built-in function collect>|<built-in method collect`)
-	inputName = regexp.MustCompile(`: _prepare_inputs$|prepare_input|: _update_states$|gpu_model_runner: preprocess`)
-	sampName  = regexp.MustCompile(`(?i)(^|[^a-z])(sampler|sample)([^a-z]|$)|sampler\.py`)
-	schedName = regexp.MustCompile(`(?i)scheduler\.py\(\d+\): schedule|^schedule: `)
-	waitName  = regexp.MustCompile(`: (select|poll|recv|wait|recv_multipart|_poll)$|<built-in method (poll|recv|acquire|select|wait) of|<built-in function (select|epoll_wait)>`)
+	syncName  = lazy.Regexp(`Synchronize|aten::item$|aten::_local_scalar_dense|\.tolist|_cuda_synchronize|method (item|tolist) of|copy_\w*D2H|\bsynchronize>?$`)
+	gcName    = lazy.Regexp(`^gc\.py|built-in function collect>|<built-in method collect`)
+	inputName = lazy.Regexp(`: _prepare_inputs$|prepare_input|: _update_states$|gpu_model_runner: preprocess`)
+	sampName  = lazy.Regexp(`(?i)(^|[^a-z])(sampler|sample)([^a-z]|$)|sampler\.py`)
+	schedName = lazy.Regexp(`(?i)scheduler\.py\(\d+\): schedule|^schedule: `)
+	waitName  = lazy.Regexp(`: (select|poll|recv|wait|recv_multipart|_poll)$|<built-in method (poll|recv|acquire|select|wait) of|<built-in function (select|epoll_wait)>`)
 )
 
 // label is what host time in a slice of this name means.
@@ -257,17 +255,17 @@ func label(name string, compiles string) uint8 {
 	switch {
 	case compiles != "":
 		return labelCompile
-	case gcName.MatchString(name):
+	case gcName().MatchString(name):
 		return labelGC
-	case syncName.MatchString(name):
+	case syncName().MatchString(name):
 		return labelSync
-	case inputName.MatchString(name):
+	case inputName().MatchString(name):
 		return labelInput
-	case schedName.MatchString(name):
+	case schedName().MatchString(name):
 		return labelScheduler
-	case sampName.MatchString(name):
+	case sampName().MatchString(name):
 		return labelSampling
-	case waitName.MatchString(name):
+	case waitName().MatchString(name):
 		return labelWait
 	}
 	return labelNone
@@ -365,20 +363,20 @@ func (l *lexicon) learn(n *nameInfo, name string) {
 	n.step, n.isStep = annotatedStep(name)
 	if !n.isStep && strings.Contains(name, ".py(") {
 		switch {
-		case modelRun.MatchString(name), batchRun.MatchString(name):
+		case modelRun().MatchString(name), batchRun().MatchString(name):
 			n.isStep, n.step = true, stepName{rule: rulePython, phase: phaseOther}
 		}
 	}
-	n.comm = commName.MatchString(name)
-	n.launch = graphLaunch.MatchString(name)
+	n.comm = commName().MatchString(name)
+	n.launch = graphLaunch().MatchString(name)
 	n.capture = strings.Contains(name, "Capture") // IsCapturing is asked all the time and says nothing
 	n.gaudi = gaudiKind(name)
 	switch {
-	case strings.HasPrefix(name, "GRAPH COMPILE: "), gaudiCompile.MatchString(name):
+	case strings.HasPrefix(name, "GRAPH COMPILE: "), gaudiCompile().MatchString(name):
 		n.compile = compileGaudi
 	case strings.HasSuffix(name, " (dynamo_timed)"):
 		n.compile = compileTorch
-	case graphInstance.MatchString(name):
+	case graphInstance().MatchString(name):
 		n.compile = compileInstance
 	default:
 		n.compile = pythonCompile(name)

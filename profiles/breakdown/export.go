@@ -110,7 +110,7 @@ func sortedKeys(m map[string]any) []string {
 	return keys
 }
 
-var htmlPage = template.Must(template.New("report").Funcs(template.FuncMap{"number": looksNumeric}).Parse(`<!DOCTYPE html>
+const htmlText = `<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Trace report</title>
 <style>
 body { font: 14px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 80em; padding: 0 1em; color: #222; background: #fff; }
@@ -130,7 +130,7 @@ p.warning { margin: .2em 0; color: #8a4b00; }
 {{end}}</table>
 {{if eq $i 0}}{{range $.Warnings}}<p class="warning">warning: {{.}}</p>
 {{end}}{{end}}{{end}}</body></html>
-`))
+`
 
 // looksNumeric says whether a cell is a figure, which is set to the right.
 func looksNumeric(s string) bool {
@@ -140,4 +140,7 @@ func looksNumeric(s string) bool {
 }
 
 // WriteHTML writes the report as one page that needs nothing else.
-func (r *Report) WriteHTML(w io.Writer) error { return htmlPage.Execute(w, r.page()) }
+func (r *Report) WriteHTML(w io.Writer) error {
+	page := template.Must(template.New("report").Funcs(template.FuncMap{"number": looksNumeric}).Parse(htmlText))
+	return page.Execute(w, r.page())
+}

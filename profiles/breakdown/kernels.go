@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"servebench/internal/lazy"
 )
 
 // shortName is a kernel's name without return type, template and argument lists.
@@ -47,22 +49,22 @@ func shortName(name string) string {
 // kernelGroups put kernels into groups by name: the first that matches wins.
 var kernelGroups = []struct {
 	group string
-	name  *regexp.Regexp
+	name  func() *regexp.Regexp
 }{
-	{"comm", regexp.MustCompile(commPattern)},
-	{"copy", regexp.MustCompile(`(?i)^mem(cpy|set)`)},
-	{"kv-cache", regexp.MustCompile(`(?i)reshape_and_cache|kv_?cache|cache_kernel|concat_and_cache|copy_blocks|swap_blocks`)},
-	{"attention", regexp.MustCompile(`(?i)attention|attn|flash|fmha|\bmla|paged|sdpa|mha_`)},
-	{"moe", regexp.MustCompile(`(?i)moe|expert|routing|router|topk_?gating|_matmul_ogs|grouped_?gemm|bmm_.*_Mx|sum_bitmatrix|_topk_forward`)},
-	{"sampling", regexp.MustCompile(`(?i)sampl|softmax|top_?k|top_?p|argmax|multinomial|radix|sort|logit|penalt|rejection|distribution_`)},
-	{"quantisation", regexp.MustCompile(`(?i)quant|fp8|scaled_fp|nvfp4|mxfp|cvt_fp|per_token_group`)},
-	{"gemm", regexp.MustCompile(`(?i)gemm|matmul|cutlass|Cijk_|bmm|nvjet|xmma|wgmma|splitK|gemv|cublas`)},
-	{"norm", regexp.MustCompile(`(?i)norm|bn_(fw|bw)`)},
-	{"rope", regexp.MustCompile(`(?i)rope|rotary`)},
-	{"activation", regexp.MustCompile(`(?i)silu|gelu|relu|swiglu|act_and_mul|activation|sigmoid|tanh|threshold`)},
-	{"convolution", regexp.MustCompile(`(?i)conv|cudnn|winograd|nchw|nhwc`)},
-	{"triton", regexp.MustCompile(`^triton_`)},
-	{"elementwise", regexp.MustCompile(`(?i)elementwise|vectorized|unrolled|reduce_kernel|index|gather|scatter|CatArray|fill|embedding|cumsum|scan|arange|where`)},
+	{"comm", commName},
+	{"copy", lazy.Regexp(`(?i)^mem(cpy|set)`)},
+	{"kv-cache", lazy.Regexp(`(?i)reshape_and_cache|kv_?cache|cache_kernel|concat_and_cache|copy_blocks|swap_blocks`)},
+	{"attention", lazy.Regexp(`(?i)attention|attn|flash|fmha|\bmla|paged|sdpa|mha_`)},
+	{"moe", lazy.Regexp(`(?i)moe|expert|routing|router|topk_?gating|_matmul_ogs|grouped_?gemm|bmm_.*_Mx|sum_bitmatrix|_topk_forward`)},
+	{"sampling", lazy.Regexp(`(?i)sampl|softmax|top_?k|top_?p|argmax|multinomial|radix|sort|logit|penalt|rejection|distribution_`)},
+	{"quantisation", lazy.Regexp(`(?i)quant|fp8|scaled_fp|nvfp4|mxfp|cvt_fp|per_token_group`)},
+	{"gemm", lazy.Regexp(`(?i)gemm|matmul|cutlass|Cijk_|bmm|nvjet|xmma|wgmma|splitK|gemv|cublas`)},
+	{"norm", lazy.Regexp(`(?i)norm|bn_(fw|bw)`)},
+	{"rope", lazy.Regexp(`(?i)rope|rotary`)},
+	{"activation", lazy.Regexp(`(?i)silu|gelu|relu|swiglu|act_and_mul|activation|sigmoid|tanh|threshold`)},
+	{"convolution", lazy.Regexp(`(?i)conv|cudnn|winograd|nchw|nhwc`)},
+	{"triton", lazy.Regexp(`^triton_`)},
+	{"elementwise", lazy.Regexp(`(?i)elementwise|vectorized|unrolled|reduce_kernel|index|gather|scatter|CatArray|fill|embedding|cumsum|scan|arange|where`)},
 }
 
 const otherGroup = "other"
@@ -72,7 +74,7 @@ func kernelGroup(name string, kind rowKind) string {
 		return "comm"
 	}
 	for _, g := range kernelGroups {
-		if g.name.MatchString(name) {
+		if g.name().MatchString(name) {
 			return g.group
 		}
 	}

@@ -2,9 +2,10 @@ package breakdown
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
+
+	"servebench/internal/lazy"
 )
 
 // A step is one pass of the engine, with the device work it started.
@@ -39,10 +40,10 @@ type gaudiShape struct {
 	graphs          string
 }
 
-var forwardName = regexp.MustCompile(`^model_(?:forward|executable|prompt|decode)?_?bs(\d+)_seq(\d+)_ctx(\d+)_graphs([TF])`)
+var forwardName = lazy.Regexp(`^model_(?:forward|executable|prompt|decode)?_?bs(\d+)_seq(\d+)_ctx(\d+)_graphs([TF])`)
 
 func shapeOf(name string) *gaudiShape {
-	m := forwardName.FindStringSubmatch(name)
+	m := forwardName().FindStringSubmatch(name)
 	if m == nil {
 		return nil
 	}

@@ -2,10 +2,10 @@ package merge
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"time"
 
+	"servebench/internal/lazy"
 	"servebench/profiles/breakdown"
 	"servebench/profiles/trace"
 )
@@ -76,7 +76,7 @@ func Found(r *breakdown.Report, traces []Trace) (steps []Step, others []Mark, er
 }
 
 // vllmStep is the name vLLM gives to a step, in its plain and its detailed form.
-var vllmStep = regexp.MustCompile(`^execute_(?:\d+_)?context_(\d+)\((?:sq)?(\d+)[^)]*\)_generation_(\d+)\((?:sq)?(\d+)[^)]*\)$`)
+var vllmStep = lazy.Regexp(`^execute_(?:\d+_)?context_(\d+)\((?:sq)?(\d+)[^)]*\)_generation_(\d+)\((?:sq)?(\d+)[^)]*\)$`)
 
 func stepOf(s breakdown.Step, rank int, shift int64) Step {
 	step := Step{
@@ -100,7 +100,7 @@ func stepOf(s breakdown.Step, rank int, shift int64) Step {
 			}
 		}
 	}
-	if m := vllmStep.FindStringSubmatch(s.Name); m != nil {
+	if m := vllmStep().FindStringSubmatch(s.Name); m != nil {
 		for i, into := range []*int{&step.Prompts, &step.PromptTokens, &step.Decodes, &step.DecodeTokens} {
 			if n, err := strconv.Atoi(m[i+1]); err == nil {
 				*into = n

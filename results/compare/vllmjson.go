@@ -8,9 +8,9 @@ import (
 	"io"
 	"math"
 	"os"
-	"regexp"
 	"strconv"
 
+	"servebench/internal/lazy"
 	"servebench/internal/python"
 	"servebench/results"
 	"servebench/results/summary"
@@ -107,7 +107,7 @@ func ReadVLLM(name string, r io.Reader, o Options) ([]*Run, error) {
 }
 
 // statedKey is how a result file names its statistics.
-var statedKey = regexp.MustCompile(`^(mean|median|p[0-9.]+)_([a-z0-9_]+)_ms$`)
+var statedKey = lazy.Regexp(`^(mean|median|p[0-9.]+)_([a-z0-9_]+)_ms$`)
 
 func ofVLLM(raw json.RawMessage, o Options) (*Run, error) {
 	var v vllmResult
@@ -250,7 +250,7 @@ func (r *Run) vllmStated(raw json.RawMessage, v *vllmResult) {
 		return
 	}
 	for key, value := range keys {
-		match := statedKey.FindStringSubmatch(key)
+		match := statedKey().FindStringSubmatch(key)
 		number, err := strconv.ParseFloat(string(value), 64)
 		if match == nil || err != nil {
 			continue

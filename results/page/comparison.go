@@ -127,7 +127,7 @@ func WriteComparison(w io.Writer, r *compare.Report, index string) error {
 		return err
 	}
 	v.Data = template.JS(data) // JSON as package json writes it holds no < and no >
-	return templates.ExecuteTemplate(w, "compare.html", shellOf(v.Title, v, asset("uPlot.min.js"), asset("draw.js"), asset("compare.js")))
+	return templates().ExecuteTemplate(w, "compare.html", shellOf(v.Title, v, asset("uPlot.min.js"), asset("draw.js"), asset("compare.js")))
 }
 
 func verdictClass(v compare.Verdict) string {
@@ -300,7 +300,7 @@ func WriteRefusal(w io.Writer, refused *compare.RefusedError, force, index strin
 			reasons = append(reasons, f.Text)
 		}
 	}
-	return templates.ExecuteTemplate(w, "refused.html", shellOf("Not comparable", struct {
+	return templates().ExecuteTemplate(w, "refused.html", shellOf("Not comparable", struct {
 		Reasons      []string
 		Force, Index string
 	}{reasons, force, index}))

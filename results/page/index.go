@@ -168,5 +168,5 @@ func WriteIndex(w io.Writer, l List) error {
 	slices.SortStableFunc(l.Runs, func(a, b *Brief) int {
 		return cmp.Or(cmp.Compare(b.moment(), a.moment()), cmp.Compare(a.Name, b.Name))
 	})
-	return templates.ExecuteTemplate(w, "index.html", shellOf("Runs in "+l.Folder, l))
+	return templates().ExecuteTemplate(w, "index.html", shellOf("Runs in "+l.Folder, l))
 }

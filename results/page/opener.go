@@ -54,5 +54,5 @@ func WriteOpener(w io.Writer, o Opener) error {
 	}{o, u.Host, float64(o.Bytes) / 1e6, template.JS(data)}
 	s := shellOf("Trace of "+o.Title, body, asset("open.js"))
 	s.Policy += "; connect-src 'self'"
-	return templates.ExecuteTemplate(w, "open.html", s)
+	return templates().ExecuteTemplate(w, "open.html", s)
 }

@@ -17,6 +17,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync"
 
 	"servebench/results"
 	"servebench/results/report"
@@ -50,9 +51,11 @@ func asset(name string) string {
 	return string(b)
 }
 
-var templates = template.Must(template.New("").Funcs(template.FuncMap{
-	"ms": ms, "fixed": fixed, "count": count, "percent": percent, "interval": Interval.text, "sides": sides, "dict": dict,
-}).ParseFS(assets, "assets/*.html"))
+var templates = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("").Funcs(template.FuncMap{
+		"ms": ms, "fixed": fixed, "count": count, "percent": percent, "interval": Interval.text, "sides": sides, "dict": dict,
+	}).ParseFS(assets, "assets/*.html"))
+})
 
 // dict makes a map of keys and values, for templates that take more than one thing.
 func dict(pairs ...any) map[string]any {
@@ -125,7 +128,7 @@ func write(w io.Writer, m *results.Manifest, s *summary.Summary, load iter.Seq2[
 	if err != nil {
 		return err
 	}
-	return templates.ExecuteTemplate(w, "run.html", shellOf(v.Title, v, asset("uPlot.min.js"), asset("draw.js"), asset("page.js")))
+	return templates().ExecuteTemplate(w, "run.html", shellOf(v.Title, v, asset("uPlot.min.js"), asset("draw.js"), asset("page.js")))
 }
 
 // viewOf is everything that the run's page shows.

@@ -158,7 +158,7 @@ func WriteSeries(w io.Writer, s Series) error {
 	if title == "" {
 		title = s.Kind
 	}
-	return templates.ExecuteTemplate(w, "series.html", shellOf(title, struct {
+	return templates().ExecuteTemplate(w, "series.html", shellOf(title, struct {
 		Series
 		Title, When string
 		Charts      bool

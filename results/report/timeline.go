@@ -15,8 +15,6 @@ import (
 //go:embed timeline.html
 var timelineText string
 
-var timelinePage = template.Must(template.New("timeline").Parse(timelineText))
-
 // timelineEvents is how many gaps a page shows one by one; beyond it neighbours of one kind are drawn as one.
 const timelineEvents = 2_000_000
 
@@ -41,7 +39,7 @@ func Timeline(w io.Writer, s *summary.Summary, limits [2]float64) error {
 	for i := range names {
 		keys[i] = timelineKey{names[i], template.CSS(colors[i])}
 	}
-	return timelinePage.Execute(w, map[string]any{
+	return template.Must(template.New("timeline").Parse(timelineText)).Execute(w, map[string]any{
 		"Title": title(&s.Manifest.Settings), "Keys": keys, "Names": names, "Colors": colors,
 		"Rows": template.JS(timelineRows(s, limits, timelineEvents)),
 	})

@@ -2,12 +2,12 @@ package summary
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"servebench/internal/lazy"
 	"servebench/results"
 )
 
@@ -39,12 +39,12 @@ var throughputs = map[string]func(*Summary) *float64{
 }
 
 // BoundPattern is what a bound looks like.
-var BoundPattern = regexp.MustCompile(`^\s*([a-z0-9_.]+)(?:\s+([a-z0-9_.]+))?\s*(<=|>=)\s*(\S+)\s*$`)
+var BoundPattern = lazy.Regexp(`^\s*([a-z0-9_.]+)(?:\s+([a-z0-9_.]+))?\s*(<=|>=)\s*(\S+)\s*$`)
 
 // ParseBound reads a bound.
 func ParseBound(text string) (Bound, error) {
 	b := Bound{text: strings.Join(strings.Fields(text), " ")}
-	m := BoundPattern.FindStringSubmatch(text)
+	m := BoundPattern().FindStringSubmatch(text)
 	if m == nil {
 		return b, fmt.Errorf("%q is no bound: write p99 ttft <= 300ms, goodput >= 99%% or failures <= 0", text)
 	}

@@ -34,6 +34,6 @@ if [ ! -e "$rust/bin/vllm-bench" ]; then
   cargo install -q --locked --root "$rust" "${from[@]}" || echo "left out: vllm-bench (Rust) cannot be built here" >&2
 fi
 cd "$here/../.."
-go build -trimpath -o "$dir/servebench" ./cmd/servebench
+CGO_ENABLED=0 go build -trimpath -o "$dir/servebench" ./cmd/servebench
 go build -trimpath -o "$dir/pacedserver" ./cmd/pacedserver
 exec python3 "$here/compare.py" "$dir" "$vllm" $streams
