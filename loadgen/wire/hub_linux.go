@@ -195,17 +195,20 @@ func (l *Line) isOver() bool {
 	}
 }
 
-// Rest has the Hub leave the line alone until Resume: nothing is read, and nothing wakes it. A send stamp otherwise does, between the
-// moment it tells of and the packet's arrival when that is on the same machine.
-func (l *Line) Rest() { _ = l.watch(unix.EPOLL_CTL_DEL, 0) }
+// Rest has the Hub leave the line alone until Resume: nothing is read, and nothing wakes it. It is false when the line rests already, or is over.
+func (l *Line) Rest() bool { return l.watch(unix.EPOLL_CTL_DEL, 0) == nil }
 
 // Resume ends that.
-func (l *Line) Resume() {
+func (l *Line) Resume() { _ = l.rewatch(unix.EPOLLIN) }
+
+// rewatch has the Hub watch a line that rests, unless it is over: its end would wake the Hub for ever.
+func (l *Line) rewatch(events uint32) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.isOver() { // else its end would wake the Hub for ever
-		_ = l.watch(unix.EPOLL_CTL_ADD, unix.EPOLLIN)
+	if l.isOver() {
+		return net.ErrClosed
 	}
+	return l.watch(unix.EPOLL_CTL_ADD, events)
 }
 
 // Close closes the connection. A receiver that is attached is told.
@@ -310,13 +313,26 @@ func (f *lineFD) Read(do func(fd uintptr) bool) error {
 	return nil
 }
 
+// Write rests the line while the kernel takes the bytes: the send stamp would wake the Hub between the moment that it tells of and the packet's leaving, or
+// its arrival where that is on this machine, so that the moment would be too early.
 func (f *lineFD) Write(do func(fd uintptr) bool) error {
+	l := (*Line)(f)
+	rests := l.Rest()
 	for {
 		done := false
 		if err := f.Control(func(fd uintptr) { done = do(fd) }); err != nil || done {
+			if rests {
+				l.Resume()
+			}
 			return err
 		}
-		if err := (*Line)(f).watch(unix.EPOLL_CTL_MOD, unix.EPOLLIN|unix.EPOLLOUT); err != nil {
+		var err error
+		if rests {
+			rests, err = false, l.rewatch(unix.EPOLLIN|unix.EPOLLOUT)
+		} else {
+			err = l.watch(unix.EPOLL_CTL_MOD, unix.EPOLLIN|unix.EPOLLOUT)
+		}
+		if err != nil {
 			return net.ErrClosed // the line is over and not watched any more
 		}
 		select {
