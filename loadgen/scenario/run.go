@@ -893,22 +893,24 @@ func (r *runner) load(ctx context.Context, plan loadgen.Plan, planned int) error
 	if err := r.client.WarmUp(ctx); err != nil {
 		return err
 	}
-	singer, ledger := r.startCanary(), r.ledger()
+	ledger := r.ledger()
 	span := time.Duration(0)
 	for _, s := range plan.Stages {
 		span += s.For
 	}
 	r.Watcher.Phase("")
 	r.Watcher.Loading(plan.Live, planned, span)
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(collectUnder)
-	}
 	began := r.clock.Now()
 	r.before = checkHealth(r.clock.Clock)
 	machine := checkMachine()
 	r.measured = true
 	r.update(func(m *results.Manifest) { m.Began = began })
+	singer := r.startCanary() // which takes the processor for a moment: last of all
 	var failed error
+	if os.Getenv("GOGC") == "" {
+		// Not at once: a collection would take a processor from the first requests.
+		defer time.AfterFunc(20*time.Millisecond, func() { debug.SetGCPercent(collectUnder) }).Stop()
+	}
 	start := r.watchStart()
 	stopLooking := r.lookIntoQueues()
 	for rec := range loadgen.Run(ctx, plan) {
