@@ -265,7 +265,7 @@ func TestASlowReader(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer l.Close()
-		others := make(chan struct{})
+		halfway, others := make(chan struct{}), make(chan struct{})
 		var clock *wire.Clock
 		var half, arrived int64
 		var serving sync.WaitGroup
@@ -286,6 +286,7 @@ func TestASlowReader(t *testing.T) {
 					}
 					if large := req.ContentLength > 1<<20; large {
 						_, _ = io.CopyN(io.Discard, req.Body, req.ContentLength/2)
+						close(halfway)
 						<-others
 						half = clock.Now()
 						_, _ = io.Copy(io.Discard, req.Body)
@@ -303,6 +304,7 @@ func TestASlowReader(t *testing.T) {
 		var slow results.Reply
 		var sending sync.WaitGroup
 		sending.Go(func() { slow = call.Send(t.Context()) })
+		<-halfway
 		if other := send(t, client); other.Failure != nil {
 			t.Errorf("beside the slow one: %+v", other.Failure)
 		}

@@ -88,7 +88,7 @@ func (h *Hub) watch(op, fd int, id uint64, events uint32) error {
 
 func (h *Hub) run() {
 	defer close(h.done)
-	ready := make([]unix.EpollEvent, 256)
+	ready, lines := make([]unix.EpollEvent, 256), make([]*Line, 256)
 	for !h.closing.Load() {
 		began := h.clock.Now()
 		n, err := unix.EpollWait(h.epoll, ready, -1)
@@ -99,14 +99,15 @@ func (h *Hub) run() {
 			panic(fmt.Sprintf("epoll_wait on a descriptor that nobody else knows: %v", err))
 		}
 		h.round++
+		h.mu.Lock()
 		for i := range ready[:n] {
 			e := &ready[i]
-			id := uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32
-			h.mu.Lock()
-			line := h.lines[id]
-			h.mu.Unlock()
+			lines[i] = h.lines[uint64(uint32(e.Fd))|uint64(uint32(e.Pad))<<32]
+		}
+		h.mu.Unlock()
+		for i, line := range lines[:n] {
 			if line != nil {
-				line.serve(e.Events)
+				line.serve(ready[i].Events)
 			}
 		}
 		h.before, h.told = began, n < len(ready)
@@ -129,8 +130,9 @@ type Line struct {
 	// mu holds the receiver still while it receives.
 	mu       sync.Mutex
 	receiver Receiver
-	// over is closed when there is nothing more to read, or came what nobody awaited.
-	over chan struct{}
+	// over is closed when there is nothing more to read, or came what nobody awaited; ended says the same under mu.
+	over  chan struct{}
+	ended bool
 
 	round int64 // the wait that told of it last
 }
@@ -170,7 +172,7 @@ func (l *Line) Conn() *Conn { return l.conn }
 func (l *Line) Attach(r Receiver) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.isOver() {
+	if l.ended {
 		return false
 	}
 	l.receiver = r
@@ -183,16 +185,7 @@ func (l *Line) Detach() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.receiver = nil
-	return !l.isOver()
-}
-
-func (l *Line) isOver() bool {
-	select {
-	case <-l.over:
-		return true
-	default:
-		return false
-	}
+	return !l.ended
 }
 
 // Rest has the Hub leave the line alone until Resume: nothing is read, and nothing wakes it. It is false when the line rests already, or is over.
@@ -205,7 +198,7 @@ func (l *Line) Resume() { _ = l.rewatch(unix.EPOLLIN) }
 func (l *Line) rewatch(events uint32) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.isOver() {
+	if l.ended {
 		return net.ErrClosed
 	}
 	return l.watch(unix.EPOLL_CTL_ADD, events)
@@ -232,9 +225,10 @@ func (l *Line) Close() {
 
 // end tells the receiver of the end, once.
 func (l *Line) end(err error) {
-	if l.isOver() {
+	if l.ended {
 		return
 	}
+	l.ended = true
 	close(l.over)
 	if l.receiver != nil {
 		l.receiver.Receive(nil, Read{}, err)
@@ -257,8 +251,8 @@ func (l *Line) serve(events uint32) {
 		}
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.isOver() {
+	if l.ended {
+		l.mu.Unlock()
 		return
 	}
 	if h.told && l.round != h.round-1 {
@@ -275,6 +269,7 @@ func (l *Line) serve(events uint32) {
 	default:
 		l.receiver.Receive(h.buffer[:r.Bytes], r, nil)
 	}
+	l.mu.Unlock()
 }
 
 // watch changes what the Hub waits for on this line.
