@@ -270,7 +270,7 @@ func (k *kernelConn) writeOnce(fd uintptr) bool {
 	for len(k.writeLeft) > 0 {
 		k.writeVec.Base = &k.writeLeft[0]
 		k.writeVec.SetLen(len(k.writeLeft))
-		n, _, errno := unix.Syscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&k.writeMsg)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		n, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&k.writeMsg)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 		switch errno {
 		case 0:
 			k.writeLeft = k.writeLeft[n:]

@@ -1,0 +1,19 @@
+package lazy
+
+import "testing"
+
+func TestRegexp(t *testing.T) {
+	digits := Regexp(`^\d+$`)
+	if digits() != digits() {
+		t.Error("compiled twice")
+	}
+	if !digits().MatchString("12") || digits().MatchString("x") {
+		t.Error("not the expression that was asked for")
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a wrong expression waits for its first use in a test")
+		}
+	}()
+	Regexp(`(`)
+}
