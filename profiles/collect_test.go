@@ -130,11 +130,11 @@ func TestCollectWaitsUntilComplete(t *testing.T) {
 		name  string
 		grow  []byte // what is there at first
 		full  []byte
-		after time.Duration
+		after time.Duration // between two looks, which are a quarter of a second apart
 	}{
-		{named("rank0.%d.pt.trace.json.gz", 9), whole[:len(whole)-4], whole, 3 * time.Second},
+		{named("rank0.%d.pt.trace.json.gz", 9), whole[:len(whole)-4], whole, 2900 * time.Millisecond},
 		{named("rank0.%d.pt.trace.json", 9), []byte(`{"traceEvents": [{"ph": "X"}`), []byte(`{"traceEvents": [{"ph": "X"}]}`), 900 * time.Millisecond},
-		{"server_events_vllm-instance-7-0.json", []byte(`[{"ph": "X"},`), []byte(`[{"ph": "X"},{"ph": "X"},`), time.Second},
+		{"server_events_vllm-instance-7-0.json", []byte(`[{"ph": "X"},`), []byte(`[{"ph": "X"},{"ph": "X"},`), 900 * time.Millisecond},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
