@@ -130,7 +130,7 @@ func TestCollectWaitsUntilComplete(t *testing.T) {
 		name  string
 		grow  []byte // what is there at first
 		full  []byte
-		after time.Duration // between two looks, which are a quarter of a second apart
+		after time.Duration // between two looks, which are a fifth of a second apart
 	}{
 		{named("rank0.%d.pt.trace.json.gz", 9), whole[:len(whole)-4], whole, 2900 * time.Millisecond},
 		{named("rank0.%d.pt.trace.json", 9), []byte(`{"traceEvents": [{"ph": "X"}`), []byte(`{"traceEvents": [{"ph": "X"}]}`), 900 * time.Millisecond},
