@@ -4,7 +4,7 @@ import "testing"
 
 func TestRegexp(t *testing.T) {
 	digits := Regexp(`^\d+$`)
-	if digits() != digits() {
+	if first, second := digits(), digits(); first != second {
 		t.Error("compiled twice")
 	}
 	if !digits().MatchString("12") || digits().MatchString("x") {
