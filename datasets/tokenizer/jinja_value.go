@@ -481,7 +481,7 @@ func writeJSON(out *strings.Builder, v jvalue, style jsonStyle, depth int) error
 	case int64:
 		out.WriteString(strconv.FormatInt(v, 10))
 	case float64:
-		out.WriteString(jsonFloat(v))
+		out.WriteString(string(python.AppendFloat(nil, v)))
 	case string:
 		writeJSONString(out, v, style.ascii)
 	case *jlist:
@@ -540,7 +540,7 @@ func writeJSON(out *strings.Builder, v jvalue, style jsonStyle, depth int) error
 			case int64:
 				key = strconv.FormatInt(k, 10)
 			case float64:
-				key = jsonFloat(k)
+				key = string(python.AppendFloat(nil, k))
 			default:
 				return fmt.Errorf("keys must be str, int, float, bool or None, not %s", typeName(k))
 			}
@@ -558,19 +558,11 @@ func writeJSON(out *strings.Builder, v jvalue, style jsonStyle, depth int) error
 	return nil
 }
 
-func jsonFloat(f float64) string {
-	switch {
-	case math.IsInf(f, 1):
-		return "Infinity"
-	case math.IsInf(f, -1):
-		return "-Infinity"
-	case math.IsNaN(f):
-		return "NaN"
-	}
-	return python.Float(f)
-}
-
 func writeJSONString(out *strings.Builder, s string, ascii bool) {
+	if ascii {
+		out.Write(python.AppendString(nil, s))
+		return
+	}
 	out.WriteByte('"')
 	for _, r := range s {
 		switch {
@@ -587,11 +579,8 @@ func writeJSONString(out *strings.Builder, s string, ascii bool) {
 			out.WriteString(`\b`)
 		case r == '\f':
 			out.WriteString(`\f`)
-		case r < ' ' || ascii && r > 0x7E && r < 0x10000:
+		case r < ' ':
 			fmt.Fprintf(out, `\u%04x`, r)
-		case ascii && r >= 0x10000:
-			r -= 0x10000
-			fmt.Fprintf(out, `\u%04x\u%04x`, 0xD800+r>>10, 0xDC00+r&0x3FF)
 		default:
 			out.WriteRune(r)
 		}
