@@ -134,9 +134,7 @@ func Run(ctx context.Context, s *Scenario, o Options) (result *Result, err error
 	if err != nil {
 		return nil, Problems{{Source: "scenario", Message: err.Error()}}
 	}
-	if os.Getenv("GOGC") == "" {
-		defer debug.SetGCPercent(debug.SetGCPercent(collectBefore))
-	}
+	defer collectAt(collectBefore)()
 	processors()
 	r := &runner{Scenario: expanded, Options: o, clock: newRunClock()}
 	if o.URL != "" {
@@ -177,6 +175,15 @@ const (
 	// streams take.
 	collectUnder = 50
 )
+
+// collectAt sets that, unless the user did, and returns what undoes it.
+func collectAt(percent int) func() {
+	if os.Getenv("GOGC") != "" {
+		return func() {}
+	}
+	before := debug.SetGCPercent(percent)
+	return func() { debug.SetGCPercent(before) }
+}
 
 // A runner is one run under way.
 type runner struct {
@@ -907,10 +914,8 @@ func (r *runner) load(ctx context.Context, plan loadgen.Plan, planned int) error
 	r.update(func(m *results.Manifest) { m.Began = began })
 	singer := r.startCanary() // which takes the processor for a moment: last of all
 	var failed error
-	if os.Getenv("GOGC") == "" {
-		// Not at once: a collection would take a processor from the first requests.
-		defer time.AfterFunc(20*time.Millisecond, func() { debug.SetGCPercent(collectUnder) }).Stop()
-	}
+	// Not at once: a collection would take a processor from the first requests.
+	defer time.AfterFunc(20*time.Millisecond, func() { collectAt(collectUnder) }).Stop()
 	start := r.watchStart()
 	stopLooking := r.lookIntoQueues()
 	for rec := range loadgen.Run(ctx, plan) {

@@ -270,6 +270,7 @@ func (k *kernelConn) writeOnce(fd uintptr) bool {
 	for len(k.writeLeft) > 0 {
 		k.writeVec.Base = &k.writeLeft[0]
 		k.writeVec.SetLen(len(k.writeLeft))
+		// It never waits either: see readOnce.
 		n, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&k.writeMsg)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 		switch errno {
 		case 0:

@@ -130,7 +130,7 @@ type Line struct {
 	// mu holds the receiver still while it receives.
 	mu       sync.Mutex
 	receiver Receiver
-	// over is closed when there is nothing more to read, or came what nobody awaited; ended says the same under mu.
+	// over is closed when there is nothing more to read, or came what nobody awaited; ended says the same under mu, to each event for less.
 	over  chan struct{}
 	ended bool
 
