@@ -4,6 +4,7 @@
 # It fails when a reply fails, when descriptors or threads grow in the last half, or when memory there grows by more than a twentieth. Memory is judged once
 # a run is too long to keep every gap: at 500 streams after nine minutes. SOAK_OUT names a folder for the samples and the run; without it they are removed.
 set -euo pipefail
+command -v python3 >/dev/null && [ -d /proc/self/fd ] || { echo "soak: skipped: it wants Linux and python3"; exit 0; }
 minutes=${1:-30} streams=${2:-500}
 cd "$(dirname "$0")/../.."
 out=${SOAK_OUT:-$(mktemp -d)}
