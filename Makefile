@@ -1,5 +1,5 @@
 # make demo   the main job on the built-in simulator: table, answers, trace, report
-# make test   all tests, with the race detector
+# make test   all tests, with the race detector where there is a C compiler
 # make help   the rest
 
 GO ?= go
