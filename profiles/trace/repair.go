@@ -75,23 +75,36 @@ func (r *repairer) bare(i int) (end int) {
 		return isBad
 	}
 	word := r.buf[from:i]
-	switch string(word) {
-	case "true", "True":
-		r.out = append(r.out, "true"...)
-	case "false", "False":
-		r.out = append(r.out, "false"...)
-	case "null", "None", "undefined", "NaN", "nan", "-nan", "-NaN", "Infinity", "-Infinity", "inf", "-inf":
-		r.out = append(r.out, "null"...)
-	default:
-		if isNumber(word) {
-			r.out = append(r.out, word...)
-		} else if c := word[0]; c >= '0' && c <= '9' || c == '-' || c == '+' || c == '.' {
-			r.out = AppendString(r.out, string(word)) // such as 007 or +1: kept as text
-		} else {
-			return isBad
-		}
+	if known := constant(word); known != "" {
+		r.out = append(r.out, known...)
+	} else if isNumber(word) {
+		r.out = append(r.out, word...)
+	} else if isLikeNumber(word) {
+		r.out = AppendString(r.out, string(word))
+	} else {
+		return isBad
 	}
 	return i
+}
+
+// constant is what a bare word that is no number means in JSON, "" if nothing.
+func constant(word []byte) string {
+	switch string(word) {
+	case "true", "True":
+		return "true"
+	case "false", "False":
+		return "false"
+	case "null", "None", "undefined", "NaN", "nan", "-nan", "-NaN", "Infinity", "-Infinity", "inf", "-inf":
+		return "null"
+	}
+	return ""
+}
+
+// isLikeNumber tells the bare words that are kept as text because they begin like a number and are
+// none, such as 007 or +1.
+func isLikeNumber(word []byte) bool {
+	c := word[0]
+	return (c >= '0' && c <= '9' || c == '-' || c == '+' || c == '.') && !isNumber(word) && constant(word) == ""
 }
 
 func (r *repairer) nest(i int, opened byte, depth int) (end int) {

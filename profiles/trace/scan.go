@@ -449,11 +449,15 @@ func (w *walker) member(buf []byte, i, start int, key []byte, ev *Event) (end in
 	return end
 }
 
-// string reads a string value, unescaped. Another kind of value is walked over.
+// string reads a string value, unescaped, or a bare word that repair makes one of. Another
+// kind of value is walked over.
 func (w *walker) string(buf []byte, i int, ev *Event) (s []byte, end int, ok bool) {
 	if buf[i] != '"' {
 		end, strict := skipValue(buf, i, 1)
 		ev.Strict = ev.Strict && strict
+		if end > 0 && !strict && isLikeNumber(buf[i:end]) {
+			return buf[i:end], end, true
+		}
 		return nil, end, false
 	}
 	e, flags := scanString(buf, i+1)
@@ -509,11 +513,7 @@ func (w *walker) id(buf []byte, i int, ev *Event) (id ID, end int, ok bool) {
 	if v, end, ok := scanInteger(buf, i); ok {
 		return ID{N: v}, end, true
 	}
-	if buf[i] == '"' {
-		s, end, ok := w.string(buf, i, ev)
-		if !ok {
-			return ID{}, end, false
-		}
+	if s, end, ok := w.string(buf, i, ev); ok {
 		if v, isNum := decimal(s, 0); isNum && isNumber(s) {
 			return ID{N: v}, end, true
 		}

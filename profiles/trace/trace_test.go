@@ -310,16 +310,18 @@ func TestDamagedFilesAreReadAsFarAsTheyGo(t *testing.T) {
 func TestNumbersAndIDs(t *testing.T) {
 	text := `[{"ph":"X","name":"a","pid":"12","tid":-549452224,"ts":"1606910596297023.25","dur":" 3 "},
 		{"ph":"X","name":"b","pid":"Spans","tid":"","ts":1661619207988636.2501,"dur":1e3},
-		{"ph":"X","name":"c","pid":7.0,"tid":null,"ts":0.0005,"dur":"x","args":{"correlation":"77","stream":"seven"}}]`
+		{"ph":"X","name":"c","pid":7.0,"tid":null,"ts":0.0005,"dur":"x","args":{"correlation":"77","stream":"seven"}},
+		{"ph":"X","name":007,"pid":00,"tid":01.5,"ts":0,"dur":-nan}]`
 	var got []string
 	_, err := Read(strings.NewReader(text), func(ev *Event) error {
-		got = append(got, fmt.Sprintf("%v/%v %d %d %t %d %t %t", ev.PID, ev.TID, ev.TS, ev.Dur, ev.HasDur, ev.Correlation, ev.HasCorrelation, ev.HasStream))
+		got = append(got, fmt.Sprintf("%s %v/%v %d %d %t %d %t %t", ev.Name, ev.PID, ev.TID, ev.TS, ev.Dur, ev.HasDur, ev.Correlation, ev.HasCorrelation, ev.HasStream))
 		return nil
 	})
 	want := []string{
-		"12/-549452224 1606910596297023250 3000 true 0 false false",
-		"Spans/ 1661619207988636250 1000000 true 0 false false",
-		"7/0 1 0 false 77 true false",
+		"a 12/-549452224 1606910596297023250 3000 true 0 false false",
+		"b Spans/ 1661619207988636250 1000000 true 0 false false",
+		"c 7/0 1 0 false 77 true false",
+		"007 00/01.5 0 0 false 0 false false", // as they read once repaired
 	}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %q, %v; want %q", got, err, want)
