@@ -2,7 +2,6 @@ package scenario
 
 import (
 	"math"
-	"os"
 	"runtime"
 	"runtime/metrics"
 	"sync"
@@ -44,20 +43,16 @@ func histogram(s metrics.Sample) *metrics.Float64Histogram {
 	return &metrics.Float64Histogram{Counts: append([]uint64(nil), h.Counts...), Buckets: h.Buckets}
 }
 
-// processors is how many processors the client may use. The first call lets the runtime run two threads more: the reader of the connections and the
-// pacer of an open loop are in a system call most of the time, and on waking each needs one of the runtime's places, which
-// others hold for up to 10 ms. With two processors shared with other work, what the reader saw late (p99) was 0.7 to 4 ms so, 4 to 35 ms without.
-var processors = sync.OnceValue(func() int {
-	n := runtime.GOMAXPROCS(0)
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(n + 2)
-	}
-	return n
-})
+// processors is how many processors the client may use.
+var processors = runtime.GOMAXPROCS(0)
+
+// roomForPacer lets the runtime run a thread more than there are processors. The pacer of an open loop is in a system call most of the time, and on waking needs one of the runtime's places, which
+// others hold for up to 10 ms.
+var roomForPacer = sync.OnceFunc(func() { wire.Room(1) })
 
 // since is what the client measured about itself from the earlier check to this one.
 func (h healthCheck) since(earlier healthCheck) *results.Client {
-	c := &results.Client{Cores: processors()}
+	c := &results.Client{Cores: processors}
 	if h.hasCPU && earlier.hasCPU {
 		used := h.cpu - earlier.cpu
 		c.CPU = &used

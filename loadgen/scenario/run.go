@@ -135,7 +135,7 @@ func Run(ctx context.Context, s *Scenario, o Options) (result *Result, err error
 		return nil, Problems{{Source: "scenario", Message: err.Error()}}
 	}
 	defer collectAt(collectBefore)()
-	processors()
+	roomForPacer()
 	r := &runner{Scenario: expanded, Options: o, clock: newRunClock()}
 	if o.URL != "" {
 		r.Server.URL = o.URL

@@ -28,7 +28,7 @@ const (
 	// device's driver took it. Few drivers give only the former, which then has to do.
 	eachSend = unix.SOF_TIMESTAMPING_TX_SCHED | unix.SOF_TIMESTAMPING_TX_SOFTWARE
 
-	// muchTooEarly is how much later than its stamp the client may see a read, in nanoseconds, before the stamp is doubted.
+	// muchTooEarly is the patience with a connection that no Hub reads.
 	muchTooEarly = int64(500 * time.Microsecond)
 
 	originTimestamping = 4 // SO_EE_ORIGIN_TIMESTAMPING
@@ -57,6 +57,8 @@ type kernelConn struct {
 	last int64
 	// doubtful is the number of reads whose stamps are not believed.
 	doubtful int
+	// patience is how much later than its stamp the client may see a read, in nanoseconds, before the stamp is doubted.
+	patience int64
 	// watching says that segments came out of order on this connection.
 	watching atomic.Bool
 
@@ -104,7 +106,7 @@ func newKernelConn(c *Conn) *kernelConn {
 	if err != nil {
 		return nil
 	}
-	k := &kernelConn{conn: c, raw: raw}
+	k := &kernelConn{conn: c, raw: raw, patience: muchTooEarly}
 	var rxErr error
 	err = raw.Control(func(fd uintptr) {
 		for _, flags := range []int{sendStamps | fromWritten, sendStamps} {
@@ -194,7 +196,7 @@ func (k *kernelConn) read(b []byte) (Read, error) {
 // wait for it, and keep their older stamps. Asking the kernel at each read whether it happened would cost too much, so only a stamp that could be much
 // too early makes it ask, and once it did happen every one does. full says that the read filled its buffer.
 func (k *kernelConn) early(at, seen int64, full bool) bool {
-	if !k.watching.Load() && seen-at <= muchTooEarly && at >= k.empty && at >= k.last {
+	if !k.watching.Load() && seen-at <= k.patience && at >= k.empty && at >= k.last {
 		return false
 	}
 	if k.disordered() {

@@ -195,7 +195,7 @@ func (x *Exchange) Written() (Write, bool) {
 
 // Disordered says that TCP segments arrived out of order during the exchange: one was lost and sent again, or overtaken. Those behind it wait
 // for it and keep their older stamps, so a read can be stamped before its bytes were there to read. Stamps that may have been
-// much too early were replaced by the user-space ones; others may be early by up to 500 us, and by no more than their Lag.
+// much too early were replaced by the user-space ones; others may be early by up to 500 us (on a Hub's line by any time), and by no more than their Lag.
 // Where that matters, take User for At in all reads of a disordered exchange.
 func (x *Exchange) Disordered() bool {
 	x.mu.Lock()

@@ -3,11 +3,14 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +24,8 @@ type Hub struct {
 	epoll, waker int
 	done         chan struct{}
 	closing      atomic.Bool
+	// keeps says that the thread keeps its place among those that the runtime lets run (GOMAXPROCS) while it waits.
+	keeps bool
 
 	mu    sync.Mutex
 	lines map[uint64]*Line
@@ -57,6 +62,7 @@ func NewHub(clock *Clock) (*Hub, error) {
 		unix.Close(waker)
 		return nil, err
 	}
+	h.keeps = interrupts() && Room(1)
 	go h.run()
 	return h, nil
 }
@@ -67,6 +73,9 @@ func (h *Hub) Close() {
 	one := [8]byte{1}
 	_, _ = unix.Write(h.waker, one[:])
 	<-h.done
+	if h.keeps {
+		Room(-1)
+	}
 	h.mu.Lock()
 	left := make([]*Line, 0, len(h.lines))
 	for _, l := range h.lines {
@@ -91,7 +100,7 @@ func (h *Hub) run() {
 	ready, lines := make([]unix.EpollEvent, 256), make([]*Line, 256)
 	for !h.closing.Load() {
 		began := h.clock.Now()
-		n, err := unix.EpollWait(h.epoll, ready, -1)
+		n, err := h.wait(ready)
 		if err == unix.EINTR {
 			continue
 		}
@@ -113,6 +122,24 @@ func (h *Hub) run() {
 		h.before, h.told = began, n < len(ready)
 	}
 }
+
+// wait waits for events. The runtime is not told where the thread may keep its place: telling costs as much as the wait itself, has another thread look
+// every 20 us whether the place can be given away, and on waking there may be none. It interrupts the wait with a signal when it wants
+// the thread to stop, as it does for a loop that calls nothing.
+func (h *Hub) wait(ready []unix.EpollEvent) (int, error) {
+	if !h.keeps {
+		return unix.EpollWait(h.epoll, ready, -1)
+	}
+	const forEver = ^uintptr(0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(h.epoll), uintptr(unsafe.Pointer(&ready[0])), uintptr(len(ready)), forEver, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+// interrupts says that the runtime stops its threads by signals. Without, a thread that waits untold would stop the whole process.
+func interrupts() bool { return !strings.Contains(os.Getenv("GODEBUG"), "asyncpreemptoff=1") }
 
 // A Line is a connection that a Hub reads.
 type Line struct {
@@ -153,6 +180,8 @@ func (h *Hub) Take(c *Conn, r Receiver) (*Line, error) {
 	c.inner.Close()
 	c.inner = &handle{line: l, local: local, remote: remote}
 	c.kernel.raw = (*lineFD)(l)
+	// Behind a burst on many lines each is read late, and asking about each would be a system call for each event. One asks when an exchange ends.
+	c.kernel.patience = math.MaxInt64
 	h.mu.Lock()
 	h.last++
 	l.id = h.last

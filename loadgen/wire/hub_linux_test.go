@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 )
@@ -47,6 +48,44 @@ func linePair(t testing.TB) (*Line, *heard, *net.TCPConn) {
 		t.Fatal("a fresh line is over")
 	}
 	return line, ears, server
+}
+
+// TestHubKeepsAPlaceOfItsOwn: what a Hub waits with is not taken from others, it does not hold up what stops all threads, and closed it gives
+// the place back. Where the user says how many there are, it takes none.
+func TestHubKeepsAPlaceOfItsOwn(t *testing.T) {
+	for _, said := range []string{"", "2"} {
+		t.Run("GOMAXPROCS="+said, func(t *testing.T) {
+			t.Setenv("GOMAXPROCS", said)
+			places := runtime.GOMAXPROCS(0)
+			more := 0
+			if said == "" && interrupts() {
+				more = 1
+			}
+			client, server := connPair(t)
+			hub, err := NewHub(client.Clock())
+			if err != nil {
+				t.Skip(err)
+			}
+			ears := newHeard()
+			if _, err := hub.Take(client, ears); err != nil {
+				t.Error(err)
+			}
+			if got := runtime.GOMAXPROCS(0); got != places+more {
+				t.Errorf("%d places with a hub, want %d", got, places+more)
+			}
+			for range 3 {
+				runtime.GC() // stops every thread, the waiting one too
+				send(t, server, "still there")
+				if got := <-ears.texts; got != "still there" {
+					t.Errorf("read %q", got)
+				}
+			}
+			hub.Close()
+			if got := runtime.GOMAXPROCS(0); got != places {
+				t.Errorf("%d places after the hub, want %d", got, places)
+			}
+		})
+	}
 }
 
 // TestHubReadsAndStamps hands on what comes, each read with its own stamp of the kernel, and the end.
