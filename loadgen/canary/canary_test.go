@@ -21,7 +21,7 @@ func TestErrorIsMeasuredLessTrue(t *testing.T) {
 	chunk := func(at, lag time.Duration) results.Chunk { return results.Chunk{At: results.Moment(at), Lag: lag} }
 	// Written at 10, received at 11; the events left at 31, 51 and 71, and came 1 ms later each, but for the second, which was
 	// read with the third.
-	s.add(&results.Reply{
+	s.add(paced, &results.Reply{
 		Written: results.Moment(10 * ms),
 		Chunks:  []results.Chunk{chunk(32*ms, 3*ms), chunk(72*ms, 0), chunk(72*ms, 0)},
 	}, truth{received: int64(11 * ms), sent: []int64{int64(31 * ms), int64(51 * ms), int64(71 * ms)}})
@@ -38,9 +38,31 @@ func TestErrorIsMeasuredLessTrue(t *testing.T) {
 		if c.Requests != 1 || c.Events != 3 || c.TTFT.Max != tc.ttft || c.ITL.Max != tc.max {
 			t.Errorf("%s: %d requests, %d events, TTFT %v, ITL up to %v; want 1, 3, %v, %v", tc.name, c.Requests, c.Events, c.TTFT.Max, c.ITL.Max, tc.ttft, tc.max)
 		}
-		if got := time.Duration(min(s.by[0].itl[0], s.by[0].itl[1])); tc.kernel && got != tc.least {
+		if got := time.Duration(min(s.of[paced][0].itl[0], s.of[paced][0].itl[1])); tc.kernel && got != tc.least {
 			t.Errorf("%s: the smaller error of a gap is %v; want %v", tc.name, got, tc.least)
 		}
+	}
+}
+
+// TestBothMannersTogether: what the kernel's timers may have added to a paced song counts for nothing beside a spoken one, what is more counts.
+func TestBothMannersTogether(t *testing.T) {
+	const us = time.Microsecond
+	spoken := &results.Error{P50: us, P99: 4 * us, Max: 40 * ms}
+	for _, tc := range []struct {
+		name                string
+		paced, spoken, want *results.Error
+	}{
+		{"nothing wrong", &results.Error{P50: 5 * us, P99: 30 * us, Max: 99 * us}, spoken, spoken},
+		{"starved", &results.Error{P50: 20 * us, P99: 20 * ms, Max: 20 * ms}, spoken, &results.Error{P50: us, P99: 20 * ms, Max: 40 * ms}},
+		{"paced alone", &results.Error{P99: 30 * us}, nil, &results.Error{P99: 30 * us}},
+		{"spoken alone", nil, spoken, spoken},
+	} {
+		if got := together(tc.paced, tc.spoken); *got != *tc.want {
+			t.Errorf("%s: %+v, want %+v", tc.name, *got, *tc.want)
+		}
+	}
+	if got := together(nil, nil); got != nil {
+		t.Errorf("%+v of nothing", *got)
 	}
 }
 

@@ -19,13 +19,26 @@ import (
 // size is the length of an event on the wire, about that of a real server's.
 const size = 256
 
-// A scene is the scripted server: it answers each request with a stream of as many events as max_tokens says, all written at once and
-// sent by the kernel, one each gap.
+// A manner is how a scene sends its events.
+type manner int
+
+const (
+	// paced events are written all at once, and the kernel sends one each gap: they go on when the process gets no processor.
+	paced manner = iota
+	// spoken events are each written when they are due. No timer's work lies between their leaving and their coming, but a process
+	// that gets no processor speaks late.
+	spoken
+)
+
+// paths are what a request asks for to be answered in a manner.
+var paths = [...]string{paced: "/paced", spoken: "/spoken"}
+
+// A scene is the scripted server: it answers each request with a stream of as many events as max_tokens says, one each gap.
 type scene struct {
 	clock *wire.Clock
 	// hub reads the client's side, nil when that is net/http; own reads the server's.
 	hub, own *wire.Hub
-	pace     int
+	gap      time.Duration
 	listener net.Listener
 	serving  sync.WaitGroup
 
@@ -47,7 +60,7 @@ func newScene(clock *wire.Clock, hub *wire.Hub, gap time.Duration) (*scene, erro
 		return nil, err
 	}
 	s := &scene{
-		clock: clock, hub: hub, own: own, pace: int(size * time.Second / gap), listener: l,
+		clock: clock, hub: hub, own: own, gap: gap, listener: l,
 		lines: map[*wire.Line]bool{}, heard: map[string]chan struct{}{}, truths: map[string]chan truth{},
 	}
 	s.serving.Go(func() {
@@ -73,7 +86,7 @@ func newScene(clock *wire.Clock, hub *wire.Hub, gap time.Duration) (*scene, erro
 	return s, nil
 }
 
-func (s *scene) url() string { return "http://" + s.listener.Addr().String() + "/v1/completions" }
+func (s *scene) url(m manner) string { return "http://" + s.listener.Addr().String() + paths[m] }
 
 func (s *scene) enter(l *wire.Line) bool {
 	s.mu.Lock()
@@ -129,6 +142,7 @@ func (s *scene) expect(id string) func(context.Context) (truth, bool) {
 // A request is one that the scene has got whole.
 type request struct {
 	id     string
+	manner manner
 	events int
 	came   int64 // when its last byte came
 }
@@ -155,15 +169,16 @@ func (a *audience) Receive(b []byte, r wire.Read, err error) {
 		return
 	}
 	a.bytes = a.bytes[:0]
-	a.requests <- request{id: req.Header.Get("X-Request-Id"), events: asked(body), came: r.At}
+	got := request{id: req.Header.Get("X-Request-Id"), events: asked(body), came: r.At}
+	if req.URL.Path == paths[spoken] {
+		got.manner = spoken
+	}
+	a.requests <- got
 }
 
-// serve answers the requests of one connection.
+// serve answers the requests of one connection, which are all of one manner.
 func (s *scene) serve(line *wire.Line, a *audience) error {
-	out, err := wire.NewSegments(line, s.pace)
-	if err != nil {
-		return err
-	}
+	var out *wire.Segments
 	for {
 		var req request
 		select {
@@ -178,8 +193,23 @@ func (s *scene) serve(line *wire.Line, a *audience) error {
 			return fmt.Errorf("request %q was not announced", req.id)
 		}
 		line.Rest()
-		if err := perform(out, req.events); err != nil {
-			return err
+		if out == nil {
+			pace := 0
+			if req.manner == paced {
+				pace = int(size * time.Second / s.gap)
+			}
+			var err error
+			if out, err = wire.NewSegments(line, pace); err != nil {
+				return err
+			}
+		}
+		for i, piece := range pieces(req.events) {
+			if req.manner == spoken && i > 0 {
+				time.Sleep(s.gap)
+			}
+			if err := out.Write(piece); err != nil {
+				return err
+			}
 		}
 		<-heard
 		t := truth{received: req.came}
@@ -218,16 +248,12 @@ var event = func() []byte {
 	return fmt.Appendf(nil, "%03x\r\n%s\r\n", len(data), data)
 }()
 
-// perform writes a reply.
-func perform(out *wire.Segments, events int) error {
-	if err := out.Write([]byte(head)); err != nil {
-		return err
-	}
+// pieces are a reply: its head, the events, the end.
+func pieces(events int) [][]byte {
+	all := [][]byte{[]byte(head)}
 	for range events {
-		if err := out.Write(event); err != nil {
-			return err
-		}
+		all = append(all, event)
 	}
 	const done = "data: [DONE]\n\n"
-	return out.Write(fmt.Appendf(nil, "%x\r\n%s\r\n0\r\n\r\n", len(done), done))
+	return append(all, fmt.Appendf(nil, "%x\r\n%s\r\n0\r\n\r\n", len(done), done))
 }
