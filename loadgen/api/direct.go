@@ -196,7 +196,7 @@ type answer struct {
 	// document is the body of a reply that is no stream; of a refusal, its beginning.
 	document []byte
 
-	// over is closed when nothing more will come; err says why, nil at a good end. Bytes behind that end are more.
+	// over is closed after the last bytes; err says why nothing more will come, nil at a good end. Bytes behind that end are more.
 	over chan struct{}
 	err  error
 	done bool
@@ -204,11 +204,18 @@ type answer struct {
 }
 
 // Receive takes the bytes of one read.
-func (a *answer) Receive(b []byte, r wire.Read, err error) {
+func (a *answer) Receive(b []byte, r wire.Read, err error) (wake func()) {
 	if a.done {
 		a.more = true
-		return
+		return nil
 	}
+	if a.take(b, r, err); a.done {
+		return a.tell
+	}
+	return nil
+}
+
+func (a *answer) take(b []byte, r wire.Read, err error) {
 	if err != nil {
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
@@ -263,10 +270,9 @@ func (a *answer) begin(b []byte, r wire.Read) ([]byte, error) {
 	return rest, nil
 }
 
-func (a *answer) end(err error) {
-	a.done, a.err = true, err
-	close(a.over)
-}
+func (a *answer) end(err error) { a.done, a.err = true, err }
+
+func (a *answer) tell() { close(a.over) }
 
 // reusable says that the connection can serve another request.
 func (a *answer) reusable() bool {

@@ -154,26 +154,25 @@ type audience struct {
 	ended    chan struct{}
 }
 
-func (a *audience) Receive(b []byte, r wire.Read, err error) {
+func (a *audience) Receive(b []byte, r wire.Read, err error) (wake func()) {
 	if err != nil {
-		close(a.ended)
-		return
+		return func() { close(a.ended) }
 	}
 	a.bytes = append(a.bytes, b...)
 	req, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(a.bytes)))
 	if err != nil {
-		return // more is to come
+		return nil // more is to come
 	}
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
-		return
+		return nil
 	}
 	a.bytes = a.bytes[:0]
 	got := request{id: req.Header.Get("X-Request-Id"), events: asked(body), came: r.At}
 	if req.URL.Path == paths[spoken] {
 		got.manner = spoken
 	}
-	a.requests <- got
+	return func() { a.requests <- got }
 }
 
 // serve answers the requests of one connection, which are all of one manner.

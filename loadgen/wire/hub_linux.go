@@ -31,12 +31,15 @@ type Hub struct {
 	lines map[uint64]*Line
 	last  uint64
 
-	// What the thread alone uses: where reads go, the number of the present wait, when the one before began, and whether that told
-	// of every line with something to read.
+	// What the thread alone uses: where reads go, the number of the present wait, when the one before began, whether that told
+	// of every line with something to read, and what receivers want to have called.
 	buffer []byte
 	round  int64
 	before int64
 	told   bool
+	wakes  []func()
+
+	crier crier
 }
 
 // hubBuffer is the most that one read takes: an event with many logprobs, or a few hundred ordinary ones.
@@ -62,6 +65,11 @@ func NewHub(clock *Clock) (*Hub, error) {
 		unix.Close(waker)
 		return nil, err
 	}
+	if err := h.crier.start(); err != nil {
+		unix.Close(epoll)
+		unix.Close(waker)
+		return nil, err
+	}
 	h.keeps = interrupts() && Room(1)
 	go h.run()
 	return h, nil
@@ -76,6 +84,7 @@ func (h *Hub) Close() {
 	if h.keeps {
 		Room(-1)
 	}
+	h.crier.stop()
 	h.mu.Lock()
 	left := make([]*Line, 0, len(h.lines))
 	for _, l := range h.lines {
@@ -120,7 +129,70 @@ func (h *Hub) run() {
 			}
 		}
 		h.before, h.told = began, n < len(ready)
+		if len(h.wakes) > 0 {
+			h.crier.cry(h.wakes)
+			clear(h.wakes)
+			h.wakes = h.wakes[:0]
+		}
 	}
+}
+
+// A crier is a thread that wakes others in the Hub's stead. It is itself woken by the kernel.
+type crier struct {
+	bell int // an eventfd
+	done chan struct{}
+
+	mu    sync.Mutex
+	wakes []func()
+	over  bool
+}
+
+func (c *crier) start() (err error) {
+	if c.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
+		return os.NewSyscallError("eventfd", err)
+	}
+	c.done = make(chan struct{})
+	go c.run()
+	return nil
+}
+
+func (c *crier) run() {
+	defer close(c.done)
+	var wakes []func()
+	var count [8]byte
+	for over := false; !over; {
+		_, _ = unix.Read(c.bell, count[:]) // woken for nothing, it finds nothing
+		c.mu.Lock()
+		wakes, c.wakes = c.wakes, wakes[:0]
+		over = c.over
+		c.mu.Unlock()
+		for i, wake := range wakes {
+			wake()
+			wakes[i] = nil
+		}
+	}
+}
+
+func (c *crier) cry(wakes []func()) {
+	c.mu.Lock()
+	c.wakes = append(c.wakes, wakes...)
+	c.mu.Unlock()
+	c.ring()
+}
+
+func (c *crier) ring() {
+	one := [8]byte{1}
+	_, _, _ = unix.RawSyscall(unix.SYS_WRITE, uintptr(c.bell), uintptr(unsafe.Pointer(&one[0])), uintptr(len(one)))
+}
+
+// stop has it call what is left, and ends it.
+func (c *crier) stop() {
+	c.mu.Lock()
+	c.over = true
+	c.mu.Unlock()
+	c.ring()
+	<-c.done
+	unix.Close(c.bell)
 }
 
 // wait waits for events. The runtime is not told where the thread may keep its place: telling costs as much as the wait itself, has another thread look
@@ -247,23 +319,27 @@ func (l *Line) Close() {
 	l.open.Unlock()
 	if !was {
 		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.end(net.ErrClosed)
+		wake := l.end(net.ErrClosed)
+		l.mu.Unlock()
+		if wake != nil {
+			wake()
+		}
 	}
 }
 
 // end tells the receiver of the end, once.
-func (l *Line) end(err error) {
+func (l *Line) end(err error) (wake func()) {
 	if l.ended {
-		return
+		return nil
 	}
 	l.ended = true
 	close(l.over)
 	if l.receiver != nil {
-		l.receiver.Receive(nil, Read{}, err)
+		wake = l.receiver.Receive(nil, Read{}, err)
 	}
 	// Else an end that nobody reads would wake the Hub for ever.
 	_ = l.watch(unix.EPOLL_CTL_DEL, 0)
+	return wake
 }
 
 // serve does what an event asks for, on the Hub's thread.
@@ -289,16 +365,20 @@ func (l *Line) serve(events uint32) {
 	}
 	l.round = h.round
 	r, err := l.conn.take(h.buffer)
+	var wake func()
 	switch {
 	case err == errWouldBlock:
 	case err != nil:
-		l.end(err)
+		wake = l.end(err)
 	case l.receiver == nil:
-		l.end(nil)
+		wake = l.end(nil)
 	default:
-		l.receiver.Receive(h.buffer[:r.Bytes], r, nil)
+		wake = l.receiver.Receive(h.buffer[:r.Bytes], r, nil)
 	}
 	l.mu.Unlock()
+	if wake != nil {
+		h.wakes = append(h.wakes, wake)
+	}
 }
 
 // watch changes what the Hub waits for on this line.

@@ -21,13 +21,15 @@ func newHeard() *heard {
 	return &heard{reads: make(chan Read, 100), texts: make(chan string, 100), ends: make(chan error, 100)}
 }
 
-func (h *heard) Receive(b []byte, r Read, err error) {
+func (h *heard) Receive(b []byte, r Read, err error) (wake func()) {
 	if err != nil {
-		h.ends <- err
-		return
+		return func() { h.ends <- err }
 	}
-	h.reads <- r
-	h.texts <- string(b)
+	text := string(b)
+	return func() {
+		h.reads <- r
+		h.texts <- text
+	}
 }
 
 // linePair is a line with a receiver, and the server's end of it.
@@ -220,10 +222,11 @@ func TestHubCloses(t *testing.T) {
 
 type count struct{ reads chan int }
 
-func (c *count) Receive(b []byte, _ Read, err error) {
+func (c *count) Receive(b []byte, _ Read, err error) (wake func()) {
 	if err == nil {
 		c.reads <- len(b)
 	}
+	return nil
 }
 
 func TestHubDoesNotAllocate(t *testing.T) {
