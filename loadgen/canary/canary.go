@@ -3,7 +3,7 @@
 // are known because the kernel stamps when what that server sends has left. What the client says of this stream
 // and what was true differ by the client's own error at that time and on that machine.
 //
-// It sings in two manners by turns. Paced by the kernel it goes on when the process gets no processor, as a server on another machine would, so that
+// It sings in two manners. Paced by the kernel it goes on when the process gets no processor, as a server on another machine would, so that
 // a starved canary errs as the load's streams do; but the kernel's timers add work of their own to the way that a segment takes. Spoken by the process it errs
 // by microseconds, as a load's streams do that nothing keeps waiting.
 package canary
@@ -24,7 +24,7 @@ import (
 
 const (
 	// events is how many tokens a stream of the canary has, gap the time between them, and every the time between
-	// requests: 40 events a second, half of each manner.
+	// requests: 40 events a second of each manner.
 	events = 5
 	gap    = 20 * time.Millisecond
 	every  = 125 * time.Millisecond
@@ -38,10 +38,10 @@ const (
 
 // A Canary is one at work.
 type Canary struct {
-	scene *scene
-	stop  context.CancelFunc
-	done  chan struct{}
-	found samples
+	scene   *scene
+	stop    context.CancelFunc
+	singing sync.WaitGroup
+	found   [2]samples // by manner
 }
 
 // Start sets a canary to work. hub is what reads the load's connections, nil when that is net/http. The error says why this machine has none: it needs kernel
@@ -52,25 +52,21 @@ func Start(clock *wire.Clock, hub *wire.Hub) (*Canary, error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	c := &Canary{scene: s, stop: stop, done: make(chan struct{})}
-	go func() {
-		defer close(c.done)
-		var voices [2]*voice
-		for m := range voices {
-			v, err := s.voice(ctx, m, manner(m))
+	c := &Canary{scene: s, stop: stop}
+	for m := range c.found {
+		c.singing.Go(func() {
+			voice, err := s.voice(ctx, m, manner(m))
 			if err != nil {
 				return // nothing will have been measured
 			}
-			defer v.close()
-			voices[m] = v
-		}
-		pacer := wire.Precise(clock)
-		turn := 0
-		for due := clock.Now(); pacer.Until(ctx, due) == nil; due = max(due+int64(every), clock.Now()) {
-			voices[turn].sing(ctx, events, &c.found)
-			turn = 1 - turn
-		}
-	}()
+			defer voice.close()
+			pacer := wire.Timers(clock)
+			// One sings in the pauses of the other.
+			for due := clock.Now() + int64(m)*int64(every)/2; pacer.Until(ctx, due) == nil; due = max(due+int64(every), clock.Now()) {
+				voice.sing(ctx, events, &c.found[m])
+			}
+		})
+	}
 	return c, nil
 }
 
@@ -78,9 +74,11 @@ func Start(clock *wire.Clock, hub *wire.Hub) (*Canary, error) {
 // kernel's, or the client's own.
 func (c *Canary) Stop(kernel bool) *results.Canary {
 	c.stop()
-	<-c.done
+	c.singing.Wait()
 	c.scene.close()
-	return c.found.sum(kernel)
+	all := c.found[paced]
+	all.join(&c.found[spoken])
+	return all.sum(kernel)
 }
 
 // Rehearse measures the client's error at a load of so many streams at once, each with so many events one gap apart, without any
@@ -131,12 +129,8 @@ func Rehearse(ctx context.Context, clock *wire.Clock, streams, events int) (*res
 	}
 	singing.Wait()
 	var all samples
-	for _, f := range found {
-		all.requests += f.requests
-		for i := range all.of[paced] {
-			of, more := &all.of[paced][i], &f.of[paced][i]
-			of.ttft, of.itl = append(of.ttft, more.ttft...), append(of.itl, more.itl...)
-		}
+	for i := range found {
+		all.join(&found[i])
 	}
 	return all.sum(true), ctx.Err()
 }
@@ -227,6 +221,17 @@ func (s *samples) add(m manner, reply *results.Reply, t truth) {
 		by.ttft = append(by.ttft, abs(seen(0)-int64(reply.Written)-(t.sent[0]-t.received)))
 		for n := 1; n < len(t.sent); n++ {
 			by.itl = append(by.itl, abs(seen(n)-seen(n-1)-(t.sent[n]-t.sent[n-1])))
+		}
+	}
+}
+
+// join takes in what another has found.
+func (s *samples) join(other *samples) {
+	s.requests += other.requests
+	for m := range s.of {
+		for i := range s.of[m] {
+			of, more := &s.of[m][i], &other.of[m][i]
+			of.ttft, of.itl = append(of.ttft, more.ttft...), append(of.itl, more.itl...)
 		}
 	}
 }

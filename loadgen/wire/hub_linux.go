@@ -6,7 +6,6 @@ import (
 	"math"
 	"net"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,7 +69,7 @@ func NewHub(clock *Clock) (*Hub, error) {
 		unix.Close(waker)
 		return nil, err
 	}
-	h.keeps = interrupts() && Room(1)
+	h.keeps = untold() && Room(1)
 	go h.run()
 	return h, nil
 }
@@ -137,9 +136,10 @@ func (h *Hub) run() {
 	}
 }
 
-// A crier is a thread that wakes others in the Hub's stead. It is itself woken by the kernel.
+// A crier wakes others in the Hub's stead. It is itself woken by the kernel, so that it comes to run elsewhere than on the Hub's thread.
 type crier struct {
-	bell int // an eventfd
+	bell *os.File // an eventfd, for which the runtime waits
+	fd   int
 	done chan struct{}
 
 	mu    sync.Mutex
@@ -148,9 +148,10 @@ type crier struct {
 }
 
 func (c *crier) start() (err error) {
-	if c.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
+	if c.fd, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return os.NewSyscallError("eventfd", err)
 	}
+	c.bell = os.NewFile(uintptr(c.fd), "eventfd")
 	c.done = make(chan struct{})
 	go c.run()
 	return nil
@@ -161,7 +162,7 @@ func (c *crier) run() {
 	var wakes []func()
 	var count [8]byte
 	for over := false; !over; {
-		_, _ = unix.Read(c.bell, count[:]) // woken for nothing, it finds nothing
+		_, _ = c.bell.Read(count[:]) // woken for nothing, it finds nothing
 		c.mu.Lock()
 		wakes, c.wakes = c.wakes, wakes[:0]
 		over = c.over
@@ -182,7 +183,7 @@ func (c *crier) cry(wakes []func()) {
 
 func (c *crier) ring() {
 	one := [8]byte{1}
-	_, _, _ = unix.RawSyscall(unix.SYS_WRITE, uintptr(c.bell), uintptr(unsafe.Pointer(&one[0])), uintptr(len(one)))
+	_, _, _ = unix.RawSyscall(unix.SYS_WRITE, uintptr(c.fd), uintptr(unsafe.Pointer(&one[0])), uintptr(len(one)))
 }
 
 // stop has it call what is left, and ends it.
@@ -192,12 +193,10 @@ func (c *crier) stop() {
 	c.mu.Unlock()
 	c.ring()
 	<-c.done
-	unix.Close(c.bell)
+	c.bell.Close()
 }
 
-// wait waits for events. The runtime is not told where the thread may keep its place: telling costs as much as the wait itself, has another thread look
-// every 20 us whether the place can be given away, and on waking there may be none. It interrupts the wait with a signal when it wants
-// the thread to stop, as it does for a loop that calls nothing.
+// wait waits for events, untold where the Hub has a place to keep.
 func (h *Hub) wait(ready []unix.EpollEvent) (int, error) {
 	if !h.keeps {
 		return unix.EpollWait(h.epoll, ready, -1)
@@ -209,9 +208,6 @@ func (h *Hub) wait(ready []unix.EpollEvent) (int, error) {
 	}
 	return int(n), nil
 }
-
-// interrupts says that the runtime stops its threads by signals. Without, a thread that waits untold would stop the whole process.
-func interrupts() bool { return !strings.Contains(os.Getenv("GODEBUG"), "asyncpreemptoff=1") }
 
 // A Line is a connection that a Hub reads.
 type Line struct {

@@ -60,7 +60,7 @@ func TestHubKeepsAPlaceOfItsOwn(t *testing.T) {
 			t.Setenv("GOMAXPROCS", said)
 			places := runtime.GOMAXPROCS(0)
 			more := 0
-			if said == "" && interrupts() {
+			if untold() {
 				more = 1
 			}
 			client, server := connPair(t)

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,5 +19,10 @@ func exactSleep(d time.Duration) {
 	// The slack belongs to the thread, and the goroutine may be on another one each time. The call costs less than asking which.
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
 	t := unix.NsecToTimespec(int64(d))
-	_ = unix.Nanosleep(&t, nil) // woken early, the caller looks at the clock again
+	// Woken early, the caller looks at the clock again.
+	if untold() {
+		_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&t)), 0, 0)
+	} else {
+		_ = unix.Nanosleep(&t, nil)
+	}
 }
