@@ -578,7 +578,7 @@ func ownOptions(o *benchOptions) []*argparse.Option {
 		{Flag: "--warm-connections", Section: secLoad, Action: on, Into: &o.WarmConnections,
 			Help: "Opens connections before the clock starts, so that no request pays for connecting."},
 		{Flag: "--no-canary", Section: secRun, Action: on, Into: &o.NoCanary,
-			Help: "Leaves out the canary: a stream of the client's own, 40 tokens a second, by which it measures how wrong it is."},
+			Help: "Leaves out the canary: two streams of the client's own, 40 tokens a second each, by which it measures how wrong it is."},
 		{Flag: "--distinct-warmups", Section: secLoad, Action: on, Into: &o.DistinctWarmups,
 			Help: "The way it is done anyway: warm-ups ask other prompts than the load's first."},
 		{Flag: "--timed-trace-rebase", Section: "timed-trace dataset options", Action: on, Into: &o.RebaseTrace,

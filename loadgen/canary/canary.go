@@ -82,7 +82,7 @@ func (c *Canary) Stop(kernel bool) *results.Canary {
 }
 
 // Rehearse measures the client's error at a load of so many streams at once, each with so many events one gap apart, without any
-// other server. The server's part of the work is done by the kernel, on the same processors.
+// other server. The server's part of the work is done by the kernel, on the same processors, but for one stream in ten, which is spoken.
 func Rehearse(ctx context.Context, clock *wire.Clock, streams, events int) (*results.Canary, error) {
 	hub, err := wire.NewHub(clock)
 	if err != nil {
@@ -108,7 +108,11 @@ func Rehearse(ctx context.Context, clock *wire.Clock, streams, events int) (*res
 		places <- struct{}{}
 		connecting.Go(func() {
 			defer func() { <-places }()
-			voices[i], faults[i] = s.voice(ctx, i, paced)
+			m := paced
+			if i%10 == 5 {
+				m = spoken
+			}
+			voices[i], faults[i] = s.voice(ctx, i, m)
 		})
 	}
 	connecting.Wait()

@@ -45,11 +45,7 @@ type kernelConn struct {
 	// read would be an allocation for each token.
 	readMu   sync.Mutex
 	readFunc func(fd uintptr) bool
-	readMsg  unix.Msghdr
-	readVec  unix.Iovec
-	readCtl  [128]byte
-	readN    int
-	readErr  syscall.Errno
+	in       *reception
 	// asked is right before the latest recvmsg; empty is that of the latest one that found nothing, before
 	// which nothing can have been there to read.
 	asked, empty int64
@@ -97,6 +93,22 @@ type kernelConn struct {
 	tries atomic.Int32
 }
 
+// A reception is what recvmsg fills, and what came of it. A Hub's lines share one, which stays in the processor's cache.
+type reception struct {
+	msg     unix.Msghdr
+	vec     unix.Iovec
+	control [128]byte
+	n       int
+	err     syscall.Errno
+}
+
+func newReception() *reception {
+	in := &reception{}
+	in.msg.Iov, in.msg.Control = &in.vec, &in.control[0]
+	in.msg.SetIovlen(1)
+	return in
+}
+
 func newKernelConn(c *Conn) *kernelConn {
 	tcp, ok := c.inner.(*net.TCPConn)
 	if !ok {
@@ -121,8 +133,7 @@ func newKernelConn(c *Conn) *kernelConn {
 		return nil
 	}
 	k.readFunc, k.writeFunc, k.sentFunc, k.infoFunc = k.readOnce, k.writeOnce, k.sentAll, k.infoOnce
-	k.readMsg.Iov, k.readMsg.Control = &k.readVec, &k.readCtl[0]
-	k.readMsg.SetIovlen(1)
+	k.in = newReception()
 	k.writeMsg.Iov = &k.writeVec
 	k.writeMsg.SetIovlen(1)
 	if k.sends {
@@ -141,18 +152,18 @@ func newKernelConn(c *Conn) *kernelConn {
 func (k *kernelConn) readOnce(fd uintptr) bool {
 	for {
 		k.asked = k.conn.clock.Now()
-		k.readMsg.SetControllen(len(k.readCtl))
+		k.in.msg.SetControllen(len(k.in.control))
 		// It never waits, so the runtime need not be told: that would cost as much again, and could cost the processor.
-		n, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&k.readMsg)), unix.MSG_DONTWAIT)
+		n, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&k.in.msg)), unix.MSG_DONTWAIT)
 		switch errno {
 		case unix.EINTR:
 			continue
 		case unix.EAGAIN:
 			k.empty = k.asked
-			k.readErr = errno
+			k.in.err = errno
 			return false
 		}
-		k.readN, k.readErr = int(n), errno
+		k.in.n, k.in.err = int(n), errno
 		return true
 	}
 }
@@ -160,15 +171,16 @@ func (k *kernelConn) readOnce(fd uintptr) bool {
 func (k *kernelConn) read(b []byte) (Read, error) {
 	k.readMu.Lock()
 	defer k.readMu.Unlock()
-	k.readVec.Base = &b[0]
-	k.readVec.SetLen(len(b))
-	k.readN, k.readErr = 0, 0
+	in := k.in
+	in.vec.Base = &b[0]
+	in.vec.SetLen(len(b))
+	in.n, in.err = 0, 0
 	err := k.raw.Read(k.readFunc)
 	if err != nil && isNotPollable(err) {
 		err = k.readUnpolled()
 	}
 	seen := k.conn.clock.pair()
-	k.readVec.Base = nil
+	in.vec.Base = nil
 	if k.tries.Load() > 0 {
 		k.tries.Add(-1)
 		k.collect()
@@ -176,14 +188,14 @@ func (k *kernelConn) read(b []byte) (Read, error) {
 	if err != nil {
 		return Read{}, asRead(err)
 	}
-	if k.readErr != 0 {
-		return Read{}, k.opError("read", os.NewSyscallError("recvmsg", k.readErr))
+	if in.err != 0 {
+		return Read{}, k.opError("read", os.NewSyscallError("recvmsg", in.err))
 	}
-	if k.readN == 0 {
+	if in.n == 0 {
 		return Read{}, io.EOF
 	}
-	r := Read{At: seen, User: seen, Bytes: k.readN, Kind: User}
-	if wall, ok := receiveStamp(k.readCtl[:k.readMsg.Controllen]); ok {
+	r := Read{At: seen, User: seen, Bytes: in.n, Kind: User}
+	if wall, ok := receiveStamp(in.control[:in.msg.Controllen]); ok {
 		if at, ok := k.conn.clock.fromWall(wall, seen); ok && !k.early(at, seen, r.Bytes == len(b)) {
 			r.At, r.Kind = at, Kernel
 		}

@@ -61,9 +61,6 @@ type Write struct {
 	Busy bool
 }
 
-// remembered is the number of reads that an exchange can look back on.
-const remembered = 16
-
 // An Exchange is one request and its response on a Conn: who wants stamps makes one (the
 // zero value is ready, and it may be used again for a next request) and passes it to Begin once the
 // request has a connection. Stamps of the next request on the same connection go to that
@@ -76,12 +73,8 @@ type Exchange struct {
 
 	write Write
 	// sent is the kernel's stamp of the latest write's last byte, which can be known before the write has returned; zero when it is not known.
-	sent int64
-	// reads holds the latest reads, read n at n modulo its length.
-	reads    [remembered]Read
-	first    Read
-	count    int
-	received int64
+	sent     int64
+	last     Read
 	closed   int64
 	disorder bool
 }
@@ -96,8 +89,7 @@ func (c *Conn) Begin(x *Exchange) {
 		attempts = 0
 	}
 	x.conn, x.attempts = c, attempts+1
-	x.write, x.sent, x.first, x.count, x.received, x.closed, x.disorder = Write{}, 0, Read{}, 0, 0, 0, false
-	x.reads = [remembered]Read{}
+	x.write, x.sent, x.last, x.closed, x.disorder = Write{}, 0, Read{}, 0, false
 	x.mu.Unlock()
 	if old := c.exchange.Load(); old != nil && old != x {
 		c.disordered() // the last chance to note it where it belongs
@@ -110,8 +102,7 @@ func (x *Exchange) Reset() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.conn, x.attempts = nil, 0
-	x.write, x.sent, x.first, x.count, x.received, x.closed, x.disorder = Write{}, 0, Read{}, 0, 0, 0, false
-	x.reads = [remembered]Read{}
+	x.write, x.sent, x.last, x.closed, x.disorder = Write{}, 0, Read{}, 0, false
 }
 
 // Attempts is how often the exchange has begun since it was new or reset: more than 1 when the request was sent again on
@@ -135,37 +126,7 @@ func (x *Exchange) Conn() *Conn {
 func (x *Exchange) LastRead() Read {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.count == 0 {
-		return Read{}
-	}
-	return x.reads[x.count%remembered]
-}
-
-// FirstRead is the first read of the response: of its status line, or of an informational
-// response (100, 103) when the server sent one.
-func (x *Exchange) FirstRead() Read {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.first
-}
-
-// ReadAt is read number seq. It is false when there was none or it is too long ago.
-// When a body's Read took several reads of the connection (LastRead's Seq grew by more than one), the bytes before its end may have come
-// as early as the first of these.
-func (x *Exchange) ReadAt(seq int) (Read, bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if seq < 1 || seq > x.count || seq <= x.count-remembered {
-		return Read{}, false
-	}
-	return x.reads[seq%remembered], true
-}
-
-// Received is the number of bytes read so far.
-func (x *Exchange) Received() int64 {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.received
+	return x.last
 }
 
 // Closed is when the client saw the end of the connection (end of file or an error); zero while it is open.
@@ -216,17 +177,11 @@ func (x *Exchange) isDisordered() bool {
 // noteRead adds a read that c made, unless the exchange has gone to another connection.
 func (x *Exchange) noteRead(c *Conn, r Read) {
 	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.conn != c {
-		return
+	if x.conn == c {
+		r.Seq = x.last.Seq + 1
+		x.last = r
 	}
-	x.count++
-	r.Seq = x.count
-	x.received += int64(r.Bytes)
-	if x.count == 1 {
-		x.first = r
-	}
-	x.reads[x.count%remembered] = r
+	x.mu.Unlock()
 }
 
 func (x *Exchange) noteClosed(c *Conn, at int64) {

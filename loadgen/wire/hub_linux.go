@@ -30,9 +30,10 @@ type Hub struct {
 	lines map[uint64]*Line
 	last  uint64
 
-	// What the thread alone uses: where reads go, the number of the present wait, when the one before began, whether that told
+	// What the thread alone uses: where reads go and what they need, the number of the present wait, when the one before began, whether that told
 	// of every line with something to read, and what receivers want to have called.
 	buffer []byte
+	in     *reception
 	round  int64
 	before int64
 	told   bool
@@ -58,7 +59,7 @@ func NewHub(clock *Clock) (*Hub, error) {
 		unix.Close(epoll)
 		return nil, os.NewSyscallError("eventfd", err)
 	}
-	h := &Hub{clock: clock, epoll: epoll, waker: waker, done: make(chan struct{}), lines: map[uint64]*Line{}, buffer: make([]byte, hubBuffer)}
+	h := &Hub{clock: clock, epoll: epoll, waker: waker, done: make(chan struct{}), lines: map[uint64]*Line{}, buffer: make([]byte, hubBuffer), in: newReception()}
 	if err := h.watch(unix.EPOLL_CTL_ADD, waker, 0, unix.EPOLLIN); err != nil {
 		unix.Close(epoll)
 		unix.Close(waker)
@@ -247,7 +248,7 @@ func (h *Hub) Take(c *Conn, r Receiver) (*Line, error) {
 	local, remote := c.inner.LocalAddr(), c.inner.RemoteAddr()
 	c.inner.Close()
 	c.inner = &handle{line: l, local: local, remote: remote}
-	c.kernel.raw = (*lineFD)(l)
+	c.kernel.raw, c.kernel.in = (*lineFD)(l), h.in
 	// Behind a burst on many lines each is read late, and asking about each would be a system call for each event. One asks when an exchange ends.
 	c.kernel.patience = math.MaxInt64
 	h.mu.Lock()

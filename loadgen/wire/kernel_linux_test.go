@@ -170,13 +170,13 @@ func TestDescriptorThatIsNotPollable(t *testing.T) {
 	for _, text := range []string{"there already", "again"} {
 		send(t, server, text)
 		b := make([]byte, 100)
-		k.readVec.Base = &b[0]
-		k.readVec.SetLen(len(b))
-		if err := k.readUnpolled(); err != nil || string(b[:k.readN]) != text {
-			t.Errorf("read %q, %v; want %q", b[:k.readN], err, text)
+		k.in.vec.Base = &b[0]
+		k.in.vec.SetLen(len(b))
+		if err := k.readUnpolled(); err != nil || string(b[:k.in.n]) != text {
+			t.Errorf("read %q, %v; want %q", b[:k.in.n], err, text)
 		}
 	}
-	k.readVec.Base = nil
+	k.in.vec.Base = nil
 }
 
 func unsafeBytes(words []uint64) []byte {
