@@ -204,7 +204,7 @@ func (r *Run) name() string { return filepath.Join(r.dir, RecordsName) }
 
 // decoder is shared: decoding whole frames needs no state of its own, and may happen at the same time.
 var decoder = sync.OnceValues(func() (*zstd.Decoder, error) {
-	return zstd.NewReader(nil, zstd.WithDecoderMaxMemory(maxSegment))
+	return zstd.NewReader(nil, zstd.WithDecoderMaxMemory(maxSegment), zstd.WithDecoderLowmem(true))
 })
 
 // decode is the lines of a segment, checked against its checksum and its head.

@@ -141,7 +141,9 @@ func newWriterWith(dir string, f file, m Manifest, o writerOptions) (*Writer, er
 	if err := writeManifest(dir, m, false); err != nil {
 		return nil, err
 	}
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(cmp.Or(o.level, zstd.SpeedDefault)), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true))
+	// Looking back further than a segment is long takes 16 MB and finds nothing.
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(cmp.Or(o.level, zstd.SpeedDefault)), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true),
+		zstd.WithWindowSize(segmentSize), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		return nil, err
 	}
