@@ -36,11 +36,11 @@ var paths = [...]string{paced: "/paced", spoken: "/spoken"}
 // A scene is the scripted server: it answers each request with a stream of as many events as max_tokens says, one each gap.
 type scene struct {
 	clock *wire.Clock
-	// hub reads the client's side, nil when that is net/http; own reads the server's.
-	hub, own *wire.Hub
-	gap      time.Duration
-	listener net.Listener
-	serving  sync.WaitGroup
+	// hub reads the client's side, nil when that is net/http; serverHub reads the server's: the same one, or one of its own.
+	hub, serverHub *wire.Hub
+	gap            time.Duration
+	listener       net.Listener
+	serving        sync.WaitGroup
 
 	mu     sync.Mutex
 	lines  map[*wire.Line]bool
@@ -50,17 +50,19 @@ type scene struct {
 }
 
 func newScene(clock *wire.Clock, hub *wire.Hub, gap time.Duration) (*scene, error) {
-	own, err := wire.NewHub(clock)
-	if err != nil {
-		return nil, err
-	}
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
-		own.Close()
 		return nil, err
 	}
+	serverHub := hub
+	if hub == nil {
+		if serverHub, err = wire.NewHub(clock); err != nil {
+			l.Close()
+			return nil, err
+		}
+	}
 	s := &scene{
-		clock: clock, hub: hub, own: own, gap: gap, listener: l,
+		clock: clock, hub: hub, serverHub: serverHub, gap: gap, listener: l,
 		lines: map[*wire.Line]bool{}, heard: map[string]chan struct{}{}, truths: map[string]chan truth{},
 	}
 	s.serving.Go(func() {
@@ -70,7 +72,7 @@ func newScene(clock *wire.Clock, hub *wire.Hub, gap time.Duration) (*scene, erro
 				return
 			}
 			listener := &audience{requests: make(chan request, 1), ended: make(chan struct{})}
-			line, err := own.Take(wire.Wrap(conn, clock), listener)
+			line, err := serverHub.Take(wire.Wrap(conn, clock), listener)
 			if err != nil {
 				conn.Close() // the client sees that it is not served
 				continue
@@ -115,7 +117,9 @@ func (s *scene) close() {
 	}
 	s.mu.Unlock()
 	s.serving.Wait()
-	s.own.Close()
+	if s.hub == nil {
+		s.serverHub.Close()
+	}
 }
 
 // expect announces a request. What it returns says that the reply has come, and waits for the truth about it.
@@ -158,21 +162,26 @@ func (a *audience) Receive(b []byte, r wire.Read, err error) (wake func()) {
 	if err != nil {
 		return func() { close(a.ended) }
 	}
+	b = bytes.Clone(b)
+	return func() { a.hear(b, r.At) } // reading a request is not the Hub's work
+}
+
+func (a *audience) hear(b []byte, at int64) {
 	a.bytes = append(a.bytes, b...)
 	req, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(a.bytes)))
 	if err != nil {
-		return nil // more is to come
+		return // more is to come
 	}
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
-		return nil
+		return
 	}
 	a.bytes = a.bytes[:0]
-	got := request{id: req.Header.Get("X-Request-Id"), events: asked(body), came: r.At}
+	got := request{id: req.Header.Get("X-Request-Id"), events: asked(body), came: at}
 	if req.URL.Path == paths[spoken] {
 		got.manner = spoken
 	}
-	return func() { a.requests <- got }
+	a.requests <- got
 }
 
 // serve answers the requests of one connection, which are all of one manner.
