@@ -76,9 +76,7 @@ func (c *Canary) Stop(kernel bool) *results.Canary {
 	c.stop()
 	c.singing.Wait()
 	c.scene.close()
-	all := c.found[paced]
-	all.join(&c.found[spoken])
-	return all.sum(kernel)
+	return sum(&c.found, kernel)
 }
 
 // Rehearse measures the client's error at a load of so many streams at once, each with so many events one gap apart, without any
@@ -132,11 +130,11 @@ func Rehearse(ctx context.Context, clock *wire.Clock, streams, events int) (*res
 		singing.Go(func() { v.sing(ctx, events, &found[i]) })
 	}
 	singing.Wait()
-	var all samples
-	for i := range found {
-		all.join(&found[i])
+	var all [2]samples
+	for i, v := range voices {
+		all[v.manner].join(&found[i])
 	}
-	return all.sum(true), ctx.Err()
+	return sum(&all, true), ctx.Err()
 }
 
 // A voice is a client with one connection.
@@ -187,20 +185,17 @@ func (v *voice) sing(ctx context.Context, events int, into *samples) {
 	case !ok || len(truth.sent) != events || len(reply.Chunks) != events || reply.Written == 0:
 		into.why = "the kernel did not stamp what was sent"
 	default:
-		into.add(v.manner, &reply, truth)
+		into.add(&reply, truth)
 	}
 }
 
-// samples are what was measured of songs.
+// samples are differences between measured and true in nanoseconds, without sign.
 type samples struct {
 	requests int
-	// of holds the differences by manner and by whose stamps: the kernel's, and the client's own.
-	of  [2][2]differences
+	// by holds them by whose stamps: the kernel's, and the client's own.
+	by  [2]struct{ ttft, itl []int64 }
 	why string
 }
-
-// differences are between measured and true, in nanoseconds without sign.
-type differences struct{ ttft, itl []int64 }
 
 // A truth is what the server's side knows of a request: when its last byte came, and when each event left.
 type truth struct {
@@ -208,10 +203,10 @@ type truth struct {
 	sent     []int64
 }
 
-func (s *samples) add(m manner, reply *results.Reply, t truth) {
+func (s *samples) add(reply *results.Reply, t truth) {
 	s.requests++
-	for i := range s.of[m] {
-		by := &s.of[m][i]
+	for i := range s.by {
+		by := &s.by[i]
 		seen := func(n int) int64 {
 			c := &reply.Chunks[n]
 			if i == 1 {
@@ -232,25 +227,24 @@ func (s *samples) add(m manner, reply *results.Reply, t truth) {
 // join takes in what another has found.
 func (s *samples) join(other *samples) {
 	s.requests += other.requests
-	for m := range s.of {
-		for i := range s.of[m] {
-			of, more := &s.of[m][i], &other.of[m][i]
-			of.ttft, of.itl = append(of.ttft, more.ttft...), append(of.itl, more.itl...)
-		}
+	for i := range s.by {
+		by, more := &s.by[i], &other.by[i]
+		by.ttft, by.itl = append(by.ttft, more.ttft...), append(by.itl, more.itl...)
 	}
 }
 
-func (s *samples) sum(kernel bool) *results.Canary {
+// sum is what both manners found, nil when that is nothing.
+func sum(found *[2]samples, kernel bool) *results.Canary {
 	whose := 1
 	if kernel {
 		whose = 0
 	}
-	p, o := &s.of[paced][whose], &s.of[spoken][whose]
+	p, o := &found[paced].by[whose], &found[spoken].by[whose]
 	if len(p.ttft)+len(o.ttft) == 0 {
 		return nil
 	}
 	return &results.Canary{
-		Requests: s.requests, Events: len(p.itl) + len(p.ttft) + len(o.itl) + len(o.ttft),
+		Requests: found[paced].requests + found[spoken].requests, Events: len(p.itl) + len(p.ttft) + len(o.itl) + len(o.ttft),
 		TTFT: together(errorOf(p.ttft), errorOf(o.ttft)), ITL: together(errorOf(p.itl), errorOf(o.itl)),
 	}
 }

@@ -17,11 +17,12 @@ const ms = time.Millisecond
 // TestErrorIsMeasuredLessTrue does the arithmetic: the first token's error is against the whole request, a gap's against its gap, and
 // whoever stamped counts by its own stamps.
 func TestErrorIsMeasuredLessTrue(t *testing.T) {
-	var s samples
+	var found [2]samples
+	s := &found[paced]
 	chunk := func(at, lag time.Duration) results.Chunk { return results.Chunk{At: results.Moment(at), Lag: lag} }
 	// Written at 10, received at 11; the events left at 31, 51 and 71, and came 1 ms later each, but for the second, which was
 	// read with the third.
-	s.add(paced, &results.Reply{
+	s.add(&results.Reply{
 		Written: results.Moment(10 * ms),
 		Chunks:  []results.Chunk{chunk(32*ms, 3*ms), chunk(72*ms, 0), chunk(72*ms, 0)},
 	}, truth{received: int64(11 * ms), sent: []int64{int64(31 * ms), int64(51 * ms), int64(71 * ms)}})
@@ -34,11 +35,11 @@ func TestErrorIsMeasuredLessTrue(t *testing.T) {
 		{"the kernel's stamps", true, 2 * ms, 20 * ms, 20 * ms}, // 22 measured, 20 true; gaps 40 and 0 for 20 and 20
 		{"the client's own", false, 5 * ms, 17 * ms, 20 * ms},   // 25 measured; the first gap is 37
 	} {
-		c := s.sum(tc.kernel)
+		c := sum(&found, tc.kernel)
 		if c.Requests != 1 || c.Events != 3 || c.TTFT.Max != tc.ttft || c.ITL.Max != tc.max {
 			t.Errorf("%s: %d requests, %d events, TTFT %v, ITL up to %v; want 1, 3, %v, %v", tc.name, c.Requests, c.Events, c.TTFT.Max, c.ITL.Max, tc.ttft, tc.max)
 		}
-		if got := time.Duration(min(s.of[paced][0].itl[0], s.of[paced][0].itl[1])); tc.kernel && got != tc.least {
+		if got := time.Duration(min(s.by[0].itl[0], s.by[0].itl[1])); tc.kernel && got != tc.least {
 			t.Errorf("%s: the smaller error of a gap is %v; want %v", tc.name, got, tc.least)
 		}
 	}
@@ -67,25 +68,24 @@ func TestBothMannersTogether(t *testing.T) {
 }
 
 func TestNothingMeasuredIsNoCanary(t *testing.T) {
-	var s samples
-	if got := s.sum(true); got != nil {
+	if got := sum(new([2]samples), true); got != nil {
 		t.Errorf("%+v of nothing; want nil", got)
 	}
 }
 
-// TestRehearsal has several streams sing at once, and a canary beside them.
+// TestRehearsal has several streams sing at once, one of them spoken, and a canary beside them.
 func TestRehearsal(t *testing.T) {
 	clock := wire.NewClock()
 	c, err := Start(clock, nil)
 	if err != nil {
 		t.Skip(err)
 	}
-	got, err := Rehearse(t.Context(), clock, 5, 8)
+	got, err := Rehearse(t.Context(), clock, 6, 8)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Requests != 5 || got.Events != 40 || got.TTFT == nil || got.ITL == nil {
-		t.Errorf("%+v; want 5 requests with 40 events and their errors", got)
+	if got.Requests != 6 || got.Events != 48 || got.TTFT == nil || got.ITL == nil {
+		t.Errorf("%+v; want 6 requests with 48 events and their errors", got)
 	}
 	if beside := c.Stop(true); beside != nil && beside.Events != events*beside.Requests {
 		t.Errorf("%d events in %d requests; want %d each", beside.Events, beside.Requests, events)
