@@ -46,8 +46,7 @@ func histogram(s metrics.Sample) *metrics.Float64Histogram {
 // processors is how many processors the client may use.
 var processors = runtime.GOMAXPROCS(0)
 
-// roomForPacer lets the runtime run a thread more than there are processors. The pacer of an open loop is in a system call most of the time, and on waking needs one of the runtime's places, which
-// others hold for up to 10 ms.
+// roomForPacer lets the runtime run a thread more than there are processors: the pacer of an open loop keeps its place while it waits.
 var roomForPacer = sync.OnceFunc(func() { wire.Room(1) })
 
 // since is what the client measured about itself from the earlier check to this one.

@@ -7,6 +7,6 @@ type Receiver interface {
 	// must not call the Line, and may change the bytes but not keep them.
 	//
 	// What wakes a goroutine does not belong there: the runtime would let that one run first when it next makes the thread stop. It
-	// belongs into wake, which another thread calls soon afterwards; nil is nothing.
+	// belongs into wake, which is called elsewhere soon afterwards; nil is nothing.
 	Receive(b []byte, r Read, err error) (wake func())
 }

@@ -70,7 +70,9 @@ func NewHub(clock *Clock) (*Hub, error) {
 		unix.Close(waker)
 		return nil, err
 	}
-	h.keeps = untold() && Room(1)
+	if h.keeps = untold(); h.keeps {
+		Room(1)
+	}
 	go h.run()
 	return h, nil
 }

@@ -9,14 +9,16 @@ import (
 // room guards what the runtime does not: reading and changing its number in one.
 var room sync.Mutex
 
+// roomy says that how many threads the runtime runs at a time is ours to change: where GOMAXPROCS is set, the user has said.
+func roomy() bool { return os.Getenv("GOMAXPROCS") == "" }
+
 // Room lets the runtime run so many threads more at a time, fewer when more is negative: for threads that wait in the kernel most of the time and
-// want to go on at once when they wake. It is false, and does nothing, where GOMAXPROCS is set: then the user has said how many.
-func Room(more int) bool {
-	if os.Getenv("GOMAXPROCS") != "" {
-		return false
+// want to go on at once when they wake. It does nothing where GOMAXPROCS is set.
+func Room(more int) {
+	if !roomy() {
+		return
 	}
 	room.Lock()
 	defer room.Unlock()
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + more)
-	return true
 }

@@ -10,5 +10,5 @@ import (
 // there may be none. The runtime interrupts such a wait with a signal when it wants the thread to stop, as it does for a loop that calls nothing; where that is turned
 // off, it would stand still. Nor may a thread do so where GOMAXPROCS leaves no room for it.
 func untold() bool {
-	return os.Getenv("GOMAXPROCS") == "" && !strings.Contains(os.Getenv("GODEBUG"), "asyncpreemptoff=1")
+	return roomy() && !strings.Contains(os.Getenv("GODEBUG"), "asyncpreemptoff=1")
 }
